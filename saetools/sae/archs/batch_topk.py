@@ -1,0 +1,70 @@
+"""BatchTopK: the k·n largest pre-activations of a batch, a threshold at inference (2412.06410).
+
+In training the batch shares a budget of k latents a token, so that hard tokens get more. At
+inference no token may depend on its neighbours, so one global threshold takes the budget's place;
+`saetools.train` finds it by calibration. An SAE whose threshold was never set refuses to encode.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from saetools.errors import NotFittedError
+from saetools.sae.archs._k_sparse import KSparseConfig
+from saetools.sae.base import ARCHS, SAE
+from saetools.sae.selection import Selection, select_above, select_batch_topk
+from saetools.types import SparseLatents
+
+__all__ = ["BatchTopK", "Config"]
+
+
+class Config(KSparseConfig):
+    """Fields of a BatchTopK SAE."""
+
+    type: Literal["batch_topk"] = Field(default="batch_topk", description="this architecture")
+
+
+@ARCHS.register("batch_topk")
+class BatchTopK(SAE):
+    """Sparse autoencoder with k active latents a token on average."""
+
+    Config = Config
+    config: Config
+    threshold: Tensor
+    """Inference threshold, a scalar in the units of the pre-activations; NaN until it is set."""
+
+    def __init__(self, config: Config, **kwargs: object) -> None:
+        super().__init__(config, **kwargs)  # type: ignore[arg-type]  # meta and seed, passed on
+        self.register_buffer("threshold", torch.tensor(math.nan))
+
+    def encode(self, x: Float[Tensor, "n d_in"]) -> SparseLatents:
+        """Every pre-activation above the threshold.
+
+        Raises:
+            NotFittedError: the threshold was never calibrated.
+        """
+        self._check_width(x)
+        threshold = float(self.threshold)
+        if math.isnan(threshold):
+            raise NotFittedError(
+                f"encode() of a {self.config.type} SAE needs its inference threshold, which was "
+                "never set; train() calibrates it, or call saetools.train.calibrate(sae, store)"
+            )
+        chosen = select_above(
+            x - self.b_dec, self.W_enc_rows, self.b_enc, threshold=threshold
+        )
+        return chosen.padded(self.config.n_latents)
+
+    def select(self, x: Float[Tensor, "n d_in"], *, hint: float | None = None) -> Selection:
+        """The k·n largest positive pre-activations of the batch."""
+        self._check_width(x)
+        return select_batch_topk(
+            x - self.b_dec, self.W_enc_rows, self.b_enc, k=self.config.k, hint=hint
+        )
+
+    def _scaled_names(self) -> tuple[str, ...]:
+        return (*super()._scaled_names(), "threshold")

@@ -1,0 +1,85 @@
+"""Matryoshka over BatchTopK: every prefix of the dictionary reconstructs on its own (2503.17547).
+
+One selection over all latents is shared by all prefixes; the loss is the mean over prefixes of the
+squared error, so early latents stay general. A token's latents are sorted by level once; the
+reconstructions at all widths are then cumulative sums over levels and cost one gather together.
+"""
+
+from itertools import pairwise
+from typing import Literal, Self
+
+import torch
+from einops import rearrange
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from saetools.sae import ops
+from saetools.sae.archs._k_sparse import KSparseConfig
+from saetools.sae.archs.batch_topk import BatchTopK
+from saetools.sae.base import ARCHS
+from saetools.sae.prefix_errors import prefix_errors
+from saetools.sae.selection import Selection, count_bounds
+
+__all__ = ["Config", "Matryoshka"]
+
+_FRACTIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+
+
+class Config(KSparseConfig):
+    """Fields of a Matryoshka SAE."""
+
+    type: Literal["matryoshka"] = Field(default="matryoshka", description="this architecture")
+    widths: tuple[int, ...] = Field(
+        default=(),
+        description="prefix sizes, increasing, the last n_latents; default 1/16, 1/8, 1/4, 1/2, 1",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_widths(cls, data: object) -> object:
+        if isinstance(data, dict) and not data.get("widths") and "n_latents" in data:
+            n = int(data["n_latents"])
+            parts = sorted({max(1, int(n * f)) for f in _FRACTIONS} | {n})
+            return {**data, "widths": tuple(parts)}
+        return data
+
+    @model_validator(mode="after")
+    def _widths_nest(self) -> Self:
+        rising = all(a < b for a, b in pairwise(self.widths))
+        if not rising or self.widths[0] < 1 or self.widths[-1] != self.n_latents:
+            raise ValueError(
+                f"widths are {list(self.widths)}; they must be positive, strictly increasing and "
+                f"end at n_latents ({self.n_latents})"
+            )
+        return self
+
+
+@ARCHS.register("matryoshka")
+class Matryoshka(BatchTopK):
+    """Sparse autoencoder whose every prefix of `widths` latents is an autoencoder itself."""
+
+    Config = Config  # type: ignore[assignment]  # a sibling of BatchTopK's, not a child
+    config: Config  # type: ignore[assignment]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Prefix sizes that reconstruct on their own; the last is n_latents."""
+        return self.config.widths
+
+    def _reconstruction(
+        self, x: Tensor, chosen: Selection, variance: float
+    ) -> tuple[Tensor, Tensor]:
+        """Mean over prefixes of the squared error, and the residual at full width."""
+        n, n_levels = len(x), len(self.widths)
+        edges = torch.tensor(self.widths[:-1], device=x.device)
+        level = torch.bucketize(chosen.latents, edges, right=True)
+        bag, order = (level * n + chosen.rows).sort(stable=True)
+        blocks = ops.bag_decode(
+            chosen.values[order],
+            chosen.latents[order],
+            count_bounds(bag, n * n_levels),
+            self.W_dec,
+        )
+        blocks = rearrange(blocks, "(level n) d -> level n d", level=n_levels)
+        errors, residual = prefix_errors(x - self.b_dec, blocks)
+        return errors / (variance * max(n, 1) * n_levels), residual

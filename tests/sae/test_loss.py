@@ -1,0 +1,139 @@
+"""The sparse loss and its gradients equal dense autograd on the same active set."""
+
+import pytest
+import torch
+
+from saetools.errors import ConfigError, FormatError, NotFittedError, ShapeError
+from saetools.sae import SAE, build_sae
+
+ARCHS = ["topk", "batch_topk", "matryoshka"]
+
+
+def _dense_loss(sae: SAE, x: torch.Tensor, variance: float, dead: torch.Tensor) -> torch.Tensor:
+    """The card's formulas over the whole matrix, written without any of our sparse operations."""
+    pre_acts = (x - sae.b_dec) @ sae.W_enc + sae.b_enc
+    mask = torch.zeros_like(pre_acts)
+    chosen = sae.select(x)
+    mask[chosen.rows, chosen.latents] = 1
+    latents = pre_acts * mask
+    errors = [
+        (x - latents[:, :width] @ sae.W_dec[:width] - sae.b_dec).square().sum()
+        for width in sae.widths
+    ]
+    total = torch.stack(errors).mean() / (variance * len(x))
+    residual = (x - latents @ sae.W_dec - sae.b_dec).detach()
+    only_dead = pre_acts.masked_fill(~dead, -torch.inf)
+    top = only_dead.topk(min(x.shape[1] // 2, int(dead.sum())), dim=1)
+    aux_latents = torch.zeros_like(pre_acts).scatter(1, top.indices, top.values.relu())
+    aux = (residual - aux_latents @ sae.W_dec).square().sum()
+    return total + aux / (residual - residual.mean(0)).square().sum() / 32
+
+
+@pytest.mark.parametrize("name", ARCHS)
+def test_loss_and_all_gradients_equal_dense_autograd(name: str) -> None:
+    sae = build_sae(name, d_in=16, n_latents=48, k=5, seed=1).double()
+    sae.b_dec.data.normal_(generator=torch.Generator().manual_seed(5))
+    x = torch.randn(64, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    dead = torch.arange(48) % 3 == 0
+    ours = sae.loss(x, variance=16.0, dead=dead)
+    ours.total.backward()
+    grads = {n: p.grad.clone() for n, p in sae.named_parameters() if p.grad is not None}
+    sae.zero_grad()
+    expected = _dense_loss(sae, x, 16.0, dead)
+    expected.backward()
+    torch.testing.assert_close(ours.total, expected)
+    for parameter_name, parameter in sae.named_parameters():
+        torch.testing.assert_close(grads[parameter_name], parameter.grad)
+
+
+def test_aux_reaches_the_encoder_of_dead_latents() -> None:
+    """sparsify's fused encoder gives AuxK a zero gradient; ours does not."""
+    sae = build_sae("topk", d_in=16, n_latents=48, k=2)
+    x = torch.randn(64, 16)
+    dead = torch.zeros(48, dtype=torch.bool)
+    dead[7] = True
+    sae.b_enc.data[7] = -100  # never selected, so that only AuxK can move it
+    sae.loss(x, variance=16.0, dead=dead).total.backward()
+    assert sae.W_enc_rows.grad is not None
+    assert sae.W_enc_rows.grad[7].abs().sum() == 0, "at −100 the ReLU of AuxK is off as well"
+    sae.b_enc.data[7] = 0.5
+    sae.zero_grad()
+    sae.W_enc_rows.data[7] *= 1e-3  # small enough that top-2 rarely or never takes it
+    loss = sae.loss(x, variance=16.0, dead=dead)
+    assert 7 not in loss.selection.latents.tolist()
+    loss.total.backward()
+    assert sae.W_enc_rows.grad[7].abs().sum() > 0
+
+
+def test_without_dead_latents_aux_adds_nothing() -> None:
+    sae = build_sae("topk", d_in=16, n_latents=48, k=4)
+    x = torch.randn(64, 16)
+    none_dead = torch.zeros(48, dtype=torch.bool)
+    assert float(sae.loss(x, variance=16.0, dead=none_dead).aux) == 0
+    with_mask = sae.loss(x, variance=16.0, dead=none_dead).total
+    assert torch.equal(with_mask, sae.loss(x, variance=16.0).total)
+
+
+def test_matryoshka_with_one_width_is_batch_topk() -> None:
+    one = build_sae("matryoshka", d_in=16, n_latents=48, k=4, widths=(48,))
+    plain = build_sae("batch_topk", d_in=16, n_latents=48, k=4)
+    x = torch.randn(64, 16)
+    torch.testing.assert_close(one.loss(x, variance=16.0).total, plain.loss(x, variance=16.0).total)
+
+
+def test_encode_without_threshold_says_how_to_get_one() -> None:
+    with pytest.raises(NotFittedError, match="calibrate"):
+        build_sae("batch_topk", d_in=4, n_latents=8, k=2).encode(torch.randn(3, 4))
+
+
+def test_wrong_width_names_both_widths() -> None:
+    with pytest.raises(ShapeError, match=r"\(n, 4\).*\(3, 5\)"):
+        build_sae("topk", d_in=4, n_latents=8, k=2).encode(torch.randn(3, 5))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"k": 9}, "k is 9 but the dictionary has only 8"),
+        ({"k": 0}, "greater than or equal to 1"),
+        ({"kk": 2}, "did you mean 'k'"),
+        ({"k": 2, "type": "matryoshka", "widths": (4, 4, 8)}, "strictly increasing"),
+        ({"k": 2, "type": "matryoshka", "widths": (2, 4)}, r"end at n_latents \(8\)"),
+    ],
+)
+def test_bad_fields_are_named(fields: dict[str, object], words: str) -> None:
+    kind = str(fields.pop("type", "topk"))
+    with pytest.raises(ConfigError, match=words):
+        build_sae(kind, d_in=4, n_latents=8, **fields)  # type: ignore[arg-type]
+
+
+def test_misspelt_architecture_gets_a_suggestion() -> None:
+    with pytest.raises(KeyError, match="did you mean 'matryoshka'"):
+        build_sae("matroyshka", d_in=4, n_latents=8)
+
+
+@pytest.mark.parametrize("damage", ["config", "format", "truncate", "nan", "width"])
+def test_damaged_folders_are_refused_by_name(damage: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    sae = build_sae("topk", d_in=4, n_latents=8, k=2)
+    if damage == "nan":
+        sae.W_dec.data[0, 0] = float("nan")
+    folder = sae.save(tmp_path / "sae")
+    config = folder / "config.json"
+    if damage == "config":
+        config.write_text("{")
+    if damage == "format":
+        config.write_text(config.read_text().replace("saetools-sae/1", "saetools-sae/9"))
+    if damage == "width":
+        config.write_text(config.read_text().replace('"n_latents": 8', '"n_latents": 16'))
+    if damage == "truncate":
+        weights = folder / "sae.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-20])
+    with pytest.raises(FormatError, match="sae"):
+        SAE.load(folder)
+
+
+def test_saving_over_foreign_files_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(FormatError, match="holds other files"):
+        build_sae("topk", d_in=4, n_latents=8, k=2).save(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
