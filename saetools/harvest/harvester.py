@@ -111,6 +111,13 @@ def harvest(
             logger.info("%s is already complete; nothing to harvest", out)
         else:
             _fill(writer, job)
+        n_rows = writer.n_tokens
+    if n_rows == 0:
+        Path(out).unlink()
+        raise ConfigError(
+            f"the corpus '{corpus.name}' has {len(corpus)} documents and not one content token "
+            "among them; give it texts"
+        )
     return ActivationStore.open(out)
 
 
@@ -127,11 +134,6 @@ def _fill(writer: StoreWriter, job: _Job) -> None:
             _commit(writer, job, group, _read_group(job, group))
             bar.advance(group.stop - group.start)
             bar.note(tokens=f"{writer.n_tokens:,}")
-    if writer.n_tokens == 0:
-        raise ConfigError(
-            f"the corpus '{job.corpus.name}' has {len(documents)} documents and not one content "
-            "token among them; give it texts"
-        )
     writer.finish()
 
 

@@ -1,0 +1,44 @@
+"""Sparse products for sparse autoencoders: Triton kernels, fast plain-torch paths, references.
+
+The ops know tensors and nothing of SAEs. Each has a folder with its reference beside it; the
+functions here are differentiable, `saetools_kernels.raw` has the same without autograd.
+
+    sparse_decode    weighted sums of k decoder rows a token
+    bag_decode       the same with any number of rows a bag
+    row_scatter_add  weighted rows added up by latent: the gradient of both weight matrices
+    gathered_dots    one dot product an entry: the gradient of the activations
+    topk_rows        the k largest of every row
+
+`available()` says whether Triton can run here; `use_implementation` chooses by name. Importing
+this package does not import Triton.
+"""
+
+from saetools_kernels import raw
+from saetools_kernels._dispatch import Availability, Implementation, available, use_implementation
+from saetools_kernels._errors import KernelInputError, KernelUnavailableError
+from saetools_kernels.gradients import (
+    bag_decode,
+    gathered_dots,
+    row_scatter_add,
+    sparse_decode,
+    topk_rows,
+)
+from saetools_kernels.row_scatter_add import LatentOrder
+from saetools_kernels.topk_rows import TopK
+
+__all__ = [
+    "Availability",
+    "Implementation",
+    "KernelInputError",
+    "KernelUnavailableError",
+    "LatentOrder",
+    "TopK",
+    "available",
+    "bag_decode",
+    "gathered_dots",
+    "raw",
+    "row_scatter_add",
+    "sparse_decode",
+    "topk_rows",
+    "use_implementation",
+]

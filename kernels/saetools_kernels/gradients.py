@@ -1,0 +1,249 @@
+"""The public ops, differentiable.
+
+Decode, scatter and gathered dots are each other's derivatives (all three are partial derivatives
+of Σ_j v_j ⟨g[rows_j], W[latents_j]⟩), so their autograd functions live side by side here and the
+files of the ops stay free of cycles. Backward passes call the public ops again: second derivatives
+work. An implementation chosen for the forward pass is kept for its backward pass, which may run in
+another thread or after the `with` block has ended.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from saetools_kernels._dispatch import Implementation, choose, use_implementation
+from saetools_kernels.gathered_dots import gathered_dots_forward
+from saetools_kernels.row_scatter_add import row_scatter_add_forward
+from saetools_kernels.sparse_decode import bag_decode_forward, sparse_decode_forward
+from saetools_kernels.topk_rows import TopK, topk_rows_forward
+
+__all__ = ["bag_decode", "gathered_dots", "row_scatter_add", "sparse_decode", "topk_rows"]
+
+
+def sparse_decode(values: Tensor, indices: Tensor, W: Tensor) -> Tensor:
+    """Reconstruct n tokens from k latents each: out[i] = Σ_j values[i, j] · W[indices[i, j]].
+
+    Differentiable in `values` and `W`. A slot of value 0 is empty and may hold any valid index.
+
+    Args:
+        values: activations, shape (n, k).
+        indices: latent of each value, shape (n, k), int64 or int32.
+        W: decoder, shape (n_latents, d).
+
+    Returns:
+        Reconstructions without bias, shape (n, d), dtype of W.
+
+    Raises:
+        KernelInputError: when an argument has another shape, dtype, device or range.
+
+    Example:
+        >>> sparse_decode(torch.ones(1, 2), torch.tensor([[0, 2]]), torch.eye(3))
+        tensor([[1., 0., 1.]])
+    """
+    return _apply(_SparseDecode, values, indices, W)
+
+
+def bag_decode(values: Tensor, indices: Tensor, offsets: Tensor, W: Tensor) -> Tensor:
+    """Reconstruct bags of any size: out[b] sums values[j] · W[indices[j]] over the bag's entries.
+
+    Differentiable in `values` and `W`. It serves a varying number of latents a token, and
+    Matryoshka widths, where a bag is the part of a token's latents that one width adds.
+
+    Args:
+        values: activations, shape (nnz,).
+        indices: latent of each value, shape (nnz,), int64 or int32.
+        offsets: start of each bag, then nnz, shape (n_bags + 1,), int64 or int32.
+        W: decoder, shape (n_latents, d).
+
+    Returns:
+        One sum a bag, shape (n_bags, d), dtype of W; an empty bag gives zeros.
+
+    Raises:
+        KernelInputError: when an argument has another shape, dtype, device or range.
+
+    Example:
+        >>> bag_decode(torch.ones(2), torch.tensor([0, 2]), torch.tensor([0, 2, 2]), torch.eye(3))
+        tensor([[1., 0., 1.],
+                [0., 0., 0.]])
+    """
+    return _apply(_BagDecode, values, indices, offsets, W)
+
+
+def row_scatter_add(
+    values: Tensor, rows: Tensor, latents: Tensor, x: Tensor, n_latents: int
+) -> Tensor:
+    """Add weighted rows up by latent: out[f] = Σ_{j: latents[j] = f} values[j] · x[rows[j]].
+
+    Differentiable in `values` and `x`; deterministic.
+
+    Args:
+        values: weights, shape (nnz,).
+        rows: row of x of each weight, shape (nnz,), int64 or int32.
+        latents: latent of each weight, shape (nnz,), int64 or int32.
+        x: rows to add up, shape (n, d).
+        n_latents: number of rows of the result.
+
+    Returns:
+        One sum a latent, shape (n_latents, d), dtype of x.
+
+    Raises:
+        KernelInputError: when an argument has another shape, dtype, device or range.
+
+    Example:
+        >>> one = torch.ones(2)
+        >>> row_scatter_add(one, torch.tensor([0, 1]), torch.tensor([1, 1]), torch.eye(2), 2)
+        tensor([[0., 0.],
+                [1., 1.]])
+    """
+    return _apply(_RowScatterAdd, values, rows, latents, x, n_latents)
+
+
+def gathered_dots(g: Tensor, W: Tensor, rows: Tensor, latents: Tensor) -> Tensor:
+    """Take one dot product an entry: out[j] = ⟨g[rows[j]], W[latents[j]]⟩.
+
+    Differentiable in `g` and `W`.
+
+    Args:
+        g: left rows, shape (n, d).
+        W: right rows, shape (n_latents, d), dtype of g.
+        rows: row of g of each entry, shape (nnz,), int64 or int32; fastest in ascending order.
+        latents: row of W of each entry, shape (nnz,), int64 or int32.
+
+    Returns:
+        One dot product an entry, shape (nnz,), dtype of g.
+
+    Raises:
+        KernelInputError: when an argument has another shape, dtype, device or range.
+
+    Example:
+        >>> gathered_dots(torch.ones(1, 2), torch.eye(2), torch.tensor([0]), torch.tensor([1]))
+        tensor([1.])
+    """
+    return _apply(_GatheredDots, g, W, rows, latents)
+
+
+def topk_rows(x: Tensor, k: int) -> TopK:
+    """Select the k largest elements of every row, exactly; the order of the k is not promised.
+
+    Differentiable in `x`: the gradient of a value goes to the element it came from.
+
+    Args:
+        x: shape (n, n_latents).
+        k: how many to keep, from 0 to n_latents.
+
+    Returns:
+        `TopK(values, indices)`, both of shape (n, k); indices are int64.
+
+    Raises:
+        KernelInputError: when x is no floating matrix or k lies out of range.
+
+    Example:
+        >>> topk_rows(torch.tensor([[1.0, 3.0, 2.0]]), 1)
+        TopK(values=tensor([[3.]]), indices=tensor([[1]]))
+    """
+    top = topk_rows_forward(x, k)
+    if not (x.requires_grad and torch.is_grad_enabled()):
+        return top
+    return TopK(x.gather(1, top.indices), top.indices)
+
+
+class _SparseDecode(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, indices: Tensor, W: Tensor) -> Tensor:
+        out = sparse_decode_forward(values, indices, W)
+        _remember(ctx, "sparse_decode", values, W)
+        ctx.save_for_backward(values, indices, W)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        values, indices, W = ctx.saved_tensors
+        n, k = values.shape
+        rows = torch.arange(n, device=W.device).repeat_interleave(k)
+        d_values, d_W = _decode_gradients(ctx, values.reshape(-1), rows, indices.reshape(-1), grad)
+        return (None if d_values is None else d_values.view(n, k)), None, d_W
+
+
+class _BagDecode(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, indices: Tensor, offsets: Tensor, W: Tensor) -> Tensor:
+        out = bag_decode_forward(values, indices, offsets, W)
+        _remember(ctx, "bag_decode", values, W)
+        ctx.save_for_backward(values, indices, W, offsets)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        values, indices, _, offsets = ctx.saved_tensors
+        sizes = (offsets[1:] - offsets[:-1]).long()
+        rows = torch.arange(len(sizes), device=grad.device).repeat_interleave(sizes)
+        d_values, d_W = _decode_gradients(ctx, values, rows, indices, grad)
+        return d_values, None, None, d_W
+
+
+class _RowScatterAdd(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, rows: Tensor, latents: Tensor, x: Tensor, n_latents: int
+    ) -> Tensor:
+        out = row_scatter_add_forward(values, rows, latents, x, n_latents)
+        _remember(ctx, "row_scatter_add", values, x)
+        ctx.save_for_backward(values, rows, latents, x)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        values, rows, latents, x = ctx.saved_tensors
+        d_values = d_x = None
+        with use_implementation(ctx.implementation):
+            if ctx.needs_input_grad[0]:
+                d_values = gathered_dots(x, grad, rows, latents).to(values.dtype)
+            if ctx.needs_input_grad[3]:
+                d_x = row_scatter_add(values, latents, rows, grad, len(x))
+        return d_values, None, None, d_x, None
+
+
+class _GatheredDots(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, g: Tensor, W: Tensor, rows: Tensor, latents: Tensor) -> Tensor:
+        out = gathered_dots_forward(g, W, rows, latents)
+        _remember(ctx, "gathered_dots", g, W)
+        ctx.save_for_backward(g, W, rows, latents)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        g, W, rows, latents = ctx.saved_tensors
+        d_g = d_W = None
+        with use_implementation(ctx.implementation):
+            if ctx.needs_input_grad[0]:
+                d_g = row_scatter_add(grad, latents, rows, W, len(g))
+            if ctx.needs_input_grad[1]:
+                d_W = row_scatter_add(grad, rows, latents, g, len(W))
+        return d_g, d_W, None, None
+
+
+def _apply(function: type[torch.autograd.Function], *args: Any) -> Tensor:
+    result: Tensor = function.apply(*args)  # type: ignore[no-untyped-call]  # torch's gap
+    return result
+
+
+def _decode_gradients(
+    ctx: Any, values: Tensor, rows: Tensor, latents: Tensor, grad: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients of a decode's values and decoder, each None where nobody needs it."""
+    W = ctx.saved_tensors[2]
+    d_values = d_W = None
+    with use_implementation(ctx.implementation):
+        if ctx.needs_input_grad[0]:
+            d_values = gathered_dots(grad, W, rows, latents).to(values.dtype)
+        if ctx.needs_input_grad[-1]:
+            d_W = row_scatter_add(values, rows, latents, grad, len(W))
+    return d_values, d_W
+
+
+def _remember(ctx: FunctionCtx, op: str, *tensors: Tensor) -> None:
+    implementation: Implementation = choose(op, *tensors)
+    ctx.implementation = implementation  # type: ignore[attr-defined]  # torch keeps it on the node

@@ -1,0 +1,27 @@
+"""The ops without autograd, for code that writes its own backward pass; each takes `out=`.
+
+Reusing output buffers matters on a CPU, where fresh pages cost as much as the sums. One
+`order_by_latent` serves the gradients of both weight matrices of a step:
+
+    order = raw.order_by_latent(indices, n_latents)
+    raw.scatter_ordered(values, rows, order, residual, out=grad_W_dec)
+    raw.scatter_ordered(grad_values, rows, order, x, out=grad_W_enc)
+"""
+
+from saetools_kernels.gathered_dots import gathered_dots_forward as gathered_dots
+from saetools_kernels.row_scatter_add import LatentOrder, order_by_latent, scatter_ordered
+from saetools_kernels.row_scatter_add import row_scatter_add_forward as row_scatter_add
+from saetools_kernels.sparse_decode import bag_decode_forward as bag_decode
+from saetools_kernels.sparse_decode import sparse_decode_forward as sparse_decode
+from saetools_kernels.topk_rows import topk_rows_forward as topk_rows
+
+__all__ = [
+    "LatentOrder",
+    "bag_decode",
+    "gathered_dots",
+    "order_by_latent",
+    "row_scatter_add",
+    "scatter_ordered",
+    "sparse_decode",
+    "topk_rows",
+]

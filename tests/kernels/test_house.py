@@ -1,0 +1,64 @@
+"""Rules of the folder: no package named `kernels`, nothing imported from above, specs complete."""
+
+import ast
+import sys
+from pathlib import Path
+
+import saetools_kernels
+from saetools_kernels.spec import all_specs
+
+PACKAGE = Path(saetools_kernels.__file__).parent
+OPS = sorted(path.parent for path in PACKAGE.glob("*/spec.py"))
+
+
+def test_kernels_is_not_a_package() -> None:
+    # A package of this name in the root would be found in place of PyPI's `kernels`, which
+    # transformers imports, by every Python that is started there.
+    assert not (PACKAGE.parent / "__init__.py").exists()
+
+
+def test_only_torch_and_triton_are_imported() -> None:
+    allowed = {"torch", "triton", "saetools_kernels", *sys.stdlib_module_names}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or "saetools_kernels"]
+            assert {name.partition(".")[0] for name in names} <= allowed, path.name
+
+
+def test_triton_is_imported_by_kernel_files_only() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        if path.name != "kernel.py":
+            assert "import triton" not in path.read_text(), path
+
+
+def test_every_op_has_its_reference_and_fast_path_beside_it() -> None:
+    assert len(OPS) >= 4
+    for folder in OPS:
+        for name in ("__init__.py", "reference.py", "cpu.py"):
+            assert (folder / name).is_file(), folder.name
+
+
+def test_specs_say_truly_which_ops_have_a_triton_kernel() -> None:
+    for spec in all_specs().values():
+        folder = Path(sys.modules[spec.reference.__module__].__file__).parent
+        assert ("triton" in spec.implementations) == (folder / "kernel.py").is_file(), spec.name
+
+
+def test_every_public_op_has_a_spec() -> None:
+    ops = set(saetools_kernels.gradients.__all__)
+    assert ops == set(all_specs())
+    assert ops <= set(saetools_kernels.__all__)
+    for name in ops:
+        assert callable(getattr(saetools_kernels, name))
+
+
+def test_public_names_are_sorted() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+                names = ast.literal_eval(node.value)
+                # Constants first, then classes, then functions: ruff's order.
+                key = lambda n: (not n.isupper(), not n[:1].isupper(), n)  # noqa: E731
+                assert names == sorted(names, key=key), path

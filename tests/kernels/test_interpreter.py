@@ -1,0 +1,73 @@
+"""The Triton rows of `test_every_op.py`, in a process whose Triton is the interpreter.
+
+Triton decides between interpreter and compiler when it is first imported, so the choice needs a
+process of its own, and the tests beside this one stay untouched by it.
+"""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="Triton is not installed (Linux has it)"
+)
+
+
+def in_interpreter(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with the interpreter switched on and no leftovers of this session's choices."""
+    environment = {
+        **os.environ,
+        "TRITON_INTERPRET": "1",
+        "PYTHONPATH": str(HERE.parents[1] / "kernels"),
+    }
+    environment.pop("SAETOOLS_KERNELS", None)
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=HERE.parents[1],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+@needs_triton
+def test_triton_kernels_pass_the_whole_grid_in_the_interpreter() -> None:
+    done = in_interpreter(
+        *("-m", "pytest", str(HERE / "test_every_op.py"), "-q", "-k", "triton"),
+        *("--confcutdir", str(HERE), "-p", "no:cacheprovider"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) >= 70  # four ops, ten shapes in float32, three of them in 16 bits
+    assert "skipped" not in done.stdout
+
+
+@needs_triton
+def test_switching_the_interpreter_on_too_late_is_explained() -> None:
+    code = (
+        "import os; del os.environ['TRITON_INTERPRET']\n"
+        "import triton; os.environ['TRITON_INTERPRET'] = '1'\n"
+        "from saetools_kernels import available; print(available().reason)\n"
+    )
+    done = in_interpreter("-c", code)
+    assert "set it before Python starts" in done.stdout, done.stderr
+
+
+@needs_triton
+def test_the_interpreter_counts_as_available_and_refuses_float64() -> None:
+    code = (
+        "import torch, saetools_kernels as sk; assert sk.available().ok\n"
+        "one = torch.ones(1, 1, dtype=torch.float64)\n"
+        "with sk.use_implementation('triton'):\n"
+        "    try: sk.sparse_decode(one, torch.zeros(1, 1, dtype=torch.int64), one)\n"
+        "    except sk.KernelInputError as error: print(error)\n"
+    )
+    done = in_interpreter("-c", code)
+    assert "got torch.float64" in done.stdout, done.stderr
