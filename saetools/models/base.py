@@ -168,4 +168,4 @@ class TextEncoder(SubjectModel):
     def embed(
         self, texts: Sequence[str] | TokenBatch, *, batch_size: int = 32
     ) -> Float[Tensor, "n d_model"]:
-        """Final embedding of each text: pooled over real tokens, normalised if the model says so."""
+        """Final embedding of each text: pooled over real tokens, normalised if the model says."""

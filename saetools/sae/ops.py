@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import saetools_kernels as kernels
 import torch
 from jaxtyping import Float, Int
+from saetools_kernels.spec import all_specs
 from torch import Tensor
 
 from saetools.errors import KernelInputError, KernelUnavailableError
@@ -139,4 +140,13 @@ class _PreActValues(torch.autograd.Function):
 
 def kernel_status() -> list[KernelStatus]:
     """What runs each operation on this machine; for `saetools doctor`."""
-    return [KernelStatus(*row) for row in kernels.status()]
+    state = kernels.available()
+    rows = []
+    for spec in all_specs().values():
+        if "triton" not in spec.implementations:
+            rows.append(KernelStatus(spec.name, "torch", "it has no Triton kernel yet"))
+        elif state.ok:
+            rows.append(KernelStatus(spec.name, "triton", state.reason))
+        else:
+            rows.append(KernelStatus(spec.name, "torch", f"no Triton: {state.reason}"))
+    return rows

@@ -1,0 +1,1 @@
+"""Places that documents come from, one file each; the file name is the `type` in a config."""

@@ -1,0 +1,1 @@
+"""Namers, one file each; the file name is the `type` in a config."""

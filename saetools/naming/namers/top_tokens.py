@@ -1,0 +1,190 @@
+"""Name a latent by the words its activation falls on. No language model, no network.
+
+In this order, all from training documents:
+
+1. one pair of words holds most of the activation, and the second word is common without the first:
+   `"new york"`; else one word does: `"york"`; else one word before it does: `after "the"`.
+2. up to three words that are over-represented among its tokens, by the log-odds ratio with an
+   informative Dirichlet prior (Monroe, Colaresi and Quinn 2008): `draw, pen, turtle`.
+3. where its strongest activation in a document tells a label, the label is added: `· in turtle`.
+
+A latent without any of these is called `unclear`, with its heaviest words and confidence 0.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float64
+from pydantic import Field
+
+from saetools.analysis import LatentIndex
+from saetools.analysis.units import UnitRows
+from saetools.naming.base import NAMERS, Name, NamerConfig, Unit
+
+__all__ = ["TopTokens", "TopTokensConfig", "log_odds_z"]
+
+
+class TopTokensConfig(NamerConfig):
+    """When a word is good enough for a name."""
+
+    coverage: float = Field(
+        default=0.8, gt=0, le=1, description="share of the activation that one word alone must hold"
+    )
+    n_words: int = Field(default=3, ge=1, description="words in a name, at most")
+    min_z: float = Field(
+        default=3.0, description="z of the log-odds that a word needs; 3 is one chance in 700"
+    )
+    min_auroc: float = Field(
+        default=0.9, ge=0.5, le=1, description="training AUROC that adds a label to the name"
+    )
+    prior: float = Field(
+        default=500.0, gt=0, description="weight of the background in the log-odds, in tokens"
+    )
+
+
+@NAMERS.register("top_tokens")
+class TopTokens:
+    """Names from token statistics."""
+
+    Config = TopTokensConfig
+
+    @staticmethod
+    def name(index: LatentIndex, latents: Sequence[int], config: TopTokensConfig) -> list[Name]:
+        """Name every latent that fires in training documents."""
+        fired = [latent for latent in latents if index.stats.mass_train[latent] > 0]
+        return [_name(index, latent, config) for latent in fired]
+
+
+def log_odds_z(
+    count: Float64[np.ndarray, " w"],
+    total: float,
+    background: Float64[np.ndarray, " w"],
+    background_total: float,
+    *,
+    prior: float,
+) -> Float64[np.ndarray, " w"]:
+    """z of the log-odds ratio of each word between a sample and a background.
+
+    With α = prior · share of the word overall, δ = log odds(count + α) - log odds(background + α),
+    and z = δ / sqrt(1/(count + α) + 1/(background + α)).
+
+    Args:
+        count: occurrences (or weight) of each word in the sample.
+        total: the same of all words.
+        background: occurrences of each word outside the sample.
+        background_total: the same of all words.
+        prior: α summed over all words.
+    """
+    share = (count + background) / max(total + background_total, 1e-12)
+    alpha = prior * np.where(share > 0, share, 1.0)
+    here, there = count + alpha, background + alpha
+    odds = np.log(here / np.maximum(total + prior - here, 1e-12))
+    odds -= np.log(there / np.maximum(background_total + prior - there, 1e-12))
+    # A word that occurs neither here nor there (only in held-out documents) is no evidence.
+    z: npt.NDArray[np.float64] = np.where(share > 0, odds / np.sqrt(1 / here + 1 / there), 0.0)
+    return z
+
+
+def _name(index: LatentIndex, latent: int, config: TopTokensConfig) -> Name:
+    single = _single(index, latent, config)
+    if single is not None:
+        return single
+    rows = index.units["word"].of(latent)
+    total = float(index.stats.mass_train[latent])
+    z = _z(index, latent, rows, config.prior)
+    order = [i for i in np.argsort(-z, kind="stable") if z[i] >= config.min_z][: config.n_words]
+    label, auroc = _label(index, latent, config.min_auroc)
+    context = "" if label is None else f"in {label}"
+    told = "" if label is None else f"; tells the label '{label}' with AUROC {auroc:.2f}"
+    if not order and label is None:
+        return _unclear(index, latent, rows)
+    words = tuple(rows.text[i] for i in order)
+    share = min(float(rows.mass[order].sum()) / total, 1.0) if order else 0.0
+    evidence = ", ".join(f'"{rows.text[i]}" (z {z[i]:.0f})' for i in order)
+    return Name(
+        latent,
+        " · ".join(part for part in (", ".join(words), context) if part),
+        confidence=max(share, 2 * auroc - 1 if label is not None else 0.0),
+        rationale=(
+            f"{evidence} hold {share:.0%} of its activation in training{told}"
+            if order
+            else f"no word stands out{told}"
+        ),
+        namer="top_tokens",
+        unit="word" if order else None,
+        words=words,
+    )
+
+
+def _single(index: LatentIndex, latent: int, config: TopTokensConfig) -> Name | None:
+    """A name of one word, one pair, or one word before, if it covers enough."""
+    total = float(index.stats.mass_train[latent])
+    heaviest = {unit: index.units[unit].of(latent) for unit in index.units}
+    cover = {
+        unit: float(rows.mass[0]) / total if len(rows.mass) else 0.0
+        for unit, rows in heaviest.items()
+    }
+    word, pair, before = (heaviest[unit] for unit in ("word", "bigram", "previous"))
+    if cover["bigram"] > config.coverage and cover["word"] > config.coverage:
+        # "york" is name enough where every york is a new york.
+        alone = 1 - pair.background[0] / max(int(word.background[0]), 1)
+        unit: Unit = "bigram" if alone > 1 - config.coverage else "word"
+    elif cover["word"] > config.coverage:
+        unit = "word"
+    elif cover["previous"] > config.coverage and _z(index, latent, before, config.prior)[0] >= (
+        config.min_z
+    ):
+        unit = "previous"
+    else:
+        return None
+    rows = heaviest[unit]
+    quoted = f'"{rows.text[0]}"'
+    where = {"word": "is on", "bigram": "is on", "previous": "comes right after"}[unit]
+    return Name(
+        latent,
+        f"after {quoted}" if unit == "previous" else quoted,
+        confidence=min(cover[unit], 1.0),
+        rationale=(
+            f"{cover[unit]:.0%} of its activation in training {where} {quoted}; it fires on "
+            f"{int(rows.count[0]):,} of {int(rows.background[0]):,} such tokens"
+        ),
+        namer="top_tokens",
+        unit=unit,
+        words=(rows.text[0],),
+    )
+
+
+def _z(index: LatentIndex, latent: int, rows: UnitRows, prior: float) -> npt.NDArray[np.float64]:
+    """z of each unit among the latent's tokens, each token weighted by activation / maximum."""
+    scale = max(float(index.max_act[latent]), 1e-12)
+    fired = int(index.stats.n_fired_train[latent])
+    return log_odds_z(
+        rows.mass / scale,
+        float(index.stats.mass_train[latent]) / scale,
+        np.maximum(rows.background - rows.count, 0).astype(np.float64),
+        float(max(index.n_tokens_train - fired, 0)),
+        prior=prior,
+    )
+
+
+def _label(index: LatentIndex, latent: int, min_auroc: float) -> tuple[str | None, float]:
+    """The label that the latent tells best on training documents, if well enough."""
+    if not index.labels:
+        return None, 0.5
+    scores = np.nan_to_num(index.auroc_train[latent], nan=0.5)
+    best = int(scores.argmax())
+    told = float(scores[best])
+    return (index.labels[best], told) if told > min_auroc else (None, told)
+
+
+def _unclear(index: LatentIndex, latent: int, rows: UnitRows) -> Name:
+    """A name that says there is none; it claims no words, so it has no score either."""
+    rate = float(index.firing_rate[latent])
+    return Name(
+        latent,
+        f"unclear ({', '.join(rows.text[:3])})",
+        confidence=0.0,
+        rationale=f"fires on {rate:.1%} of tokens; no word is more frequent there than elsewhere",
+        namer="top_tokens",
+    )

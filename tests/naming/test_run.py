@@ -1,0 +1,31 @@
+"""Every namer keeps the promises of a namer, the one a user registers in a notebook included."""
+
+import pytest
+
+from saetools.naming import NAMERS, Name, NamerConfig, name_latents
+
+
+@pytest.mark.parametrize("namer", NAMERS.names())
+def test_every_namer_names_live_latents_repeatably(planted, number, namer):
+    plug_in = NAMERS.get(namer)
+    assert plug_in.Config.model_config["frozen"]
+    assert plug_in.Config.model_config["extra"] == "forbid"
+    names = name_latents(planted, namer=namer)
+    assert names == name_latents(planted, namer=namer)
+    assert names.get(number("dead")) is None
+    assert {name.latent for name in names} <= set(planted.live.tolist())
+    assert {name.namer for name in names} == {namer}
+
+
+def test_a_namer_of_the_user_is_found_and_scored(planted, number, monkeypatch):
+    class Constant:
+        Config = NamerConfig
+
+        @staticmethod
+        def name(index, latents, config):
+            return [Name(j, "pens", 1.0, "says so", "?", "word", ("pen",)) for j in latents]
+
+    monkeypatch.setitem(NAMERS._table, "constant", Constant)
+    name = name_latents(planted, namer="constant").get(number("token"))
+    assert name.namer == "constant"
+    assert name.held_out_precision == pytest.approx(1.0)
