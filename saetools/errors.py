@@ -4,6 +4,7 @@
     ├── ConfigError            (ValueError)    a setting is unknown, missing or out of range
     ├── UnknownNameError       (KeyError)      no plug-in, latent or label of that name
     ├── HookNotFoundError      (KeyError)      the model has no such hook
+    ├── BridgeError            (RuntimeError)  transformer_lens cannot take this model
     ├── ShapeError             (ValueError)    a tensor or file has another width than needed
     ├── StoreError             (OSError)       an activation store cannot be read or written
     │   └── IncompleteStoreError               ... because its harvest did not finish
@@ -20,6 +21,7 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "BridgeError",
     "ConfigError",
     "FormatError",
     "HookNotFoundError",
@@ -53,6 +55,10 @@ class UnknownNameError(SaetoolsError, KeyError):
 
 class HookNotFoundError(SaetoolsError, KeyError):
     """The model has no hook of that name."""
+
+
+class BridgeError(SaetoolsError, RuntimeError):
+    """A site was asked for that only transformer_lens names, and it cannot take this model."""
 
 
 class ShapeError(SaetoolsError, ValueError):

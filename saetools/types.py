@@ -1,4 +1,4 @@
-"""The tensors that travel between floors: sparse latents, and nothing that has behaviour of its own."""
+"""The tensors that travel between floors: sparse latents."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How a corpus is cut into groups and batches; a function of the texts alone, so a resume repeats it.
+"""How a corpus is cut into groups and batches: by its texts alone, so that a resume repeats it.
 
 A group is what one commit writes: whole documents, in corpus order. Inside a group documents are
 batched by length, so that little of a forward pass is padding.
@@ -34,9 +34,7 @@ def groups(documents: Sequence[Document], *, group_tokens: int, ctx_len: int) ->
         yield Group(start, len(documents))
 
 
-def length_batches(
-    texts: Sequence[str], *, batch_tokens: int, ctx_len: int
-) -> Iterator[list[int]]:
+def length_batches(texts: Sequence[str], *, batch_tokens: int, ctx_len: int) -> Iterator[list[int]]:
     """Yield the indices of the texts, longest first, in batches of about `batch_tokens` tokens."""
     order = sorted(range(len(texts)), key=lambda i: (-len(texts[i]), i))
     start = 0

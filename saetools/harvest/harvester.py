@@ -156,7 +156,7 @@ def _read_group(job: _Job, group: Group) -> dict[int, _Rows]:
 
 
 def _commit(writer: StoreWriter, job: _Job, group: Group, rows: dict[int, _Rows]) -> None:
-    """Write a group in document order, whole documents only, up to the one that reaches n_tokens."""
+    """Write a group: whole documents, in order, up to the one that reaches n_tokens."""
     stop, held = group.start, writer.n_tokens
     while stop < group.stop and (job.n_tokens is None or held < job.n_tokens):
         held += len(rows[stop].pos)
@@ -177,9 +177,7 @@ def _commit(writer: StoreWriter, job: _Job, group: Group, rows: dict[int, _Rows]
     writer.commit(activations, columns, n_docs_done=stop)
 
 
-def _check_finite(
-    x: Tensor, name: str, columns: TokenColumns, corpus: Corpus, dtype: str
-) -> None:
+def _check_finite(x: Tensor, name: str, columns: TokenColumns, corpus: Corpus, dtype: str) -> None:
     bad = (~x.isfinite()).any(1).nonzero()
     if len(bad) == 0:
         return
@@ -189,8 +187,8 @@ def _check_finite(
     raise StoreError(
         f"the activation at {name} is {worst} in document {index} "
         f"({corpus[index].title or corpus[index].text[:40]!r}) at position {columns.pos[row]}, "
-        f"stored as {dtype}; {len(bad):,} tokens of this group are affected. If the model is sound, "
-        "its activations overflow float16: harvest with dtype=bfloat16 or float32"
+        f"stored as {dtype}; {len(bad):,} tokens of this group are affected. If the model is "
+        "sound, its activations overflow float16: harvest with dtype=bfloat16 or float32"
     )
 
 

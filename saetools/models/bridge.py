@@ -19,11 +19,11 @@ from tokenizers.models import WordLevel
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from saetools.errors import ConfigError, SaetoolsError
+from saetools.errors import BridgeError, ConfigError
 from saetools.models._hooks import Stop
 from saetools.models.quiet import quiet
 
-__all__ = ["Bridge", "BridgeError", "HookFn", "Layout", "boot", "is_bridge", "wrap"]
+__all__ = ["Bridge", "HookFn", "Layout", "boot", "is_bridge", "wrap"]
 
 HookFn = Callable[..., Tensor | None]
 
@@ -46,10 +46,6 @@ _BOOT_FAILURES = (
     TypeError,
     ValueError,
 )
-
-
-class BridgeError(SaetoolsError, RuntimeError):
-    """transformer_lens cannot boot this model; the message has its reason."""
 
 
 @dataclass(frozen=True)

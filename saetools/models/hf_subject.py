@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from saetools.errors import ConfigError, ShapeError
+from saetools.errors import BridgeError, ConfigError, ShapeError
 from saetools.models._hooks import read
 from saetools.models.base import Edit, SubjectModel, TokenBatch
-from saetools.models.bridge import Bridge, BridgeError, boot
+from saetools.models.bridge import Bridge, boot
 from saetools.models.edit_stack import EditStack
 from saetools.models.hook_names import canonical, layer_of, not_found, parse
 from saetools.models.sites import bridge_name, model_type, sites_of

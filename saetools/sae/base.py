@@ -153,7 +153,7 @@ class SAE(nn.Module, ABC):
         return twin.to(self.device)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the SAE folder (config.json, sae.safetensors, README.md); replaces one that is there."""
+        """Write config.json, sae.safetensors and README.md; an SAE that is there is replaced."""
         tensors = self.state_dict()
         tensors["W_enc"] = tensors.pop("W_enc_rows").T
         return write_folder(

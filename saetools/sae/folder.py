@@ -78,7 +78,9 @@ def read_folder(
 def _read_header(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
-        found = sorted(p.name for p in folder.iterdir())[:8] if folder.is_dir() else "no such folder"
+        found = (
+            sorted(p.name for p in folder.iterdir())[:8] if folder.is_dir() else "no such folder"
+        )
         raise FormatError(
             f"{folder} is not an SAE folder: it has no config.json (found: {found}); "
             "name the folder that `saetools train` wrote"

@@ -1,6 +1,5 @@
 """Where training starts: the decoder bias from data (everything else comes from the seed)."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,7 +17,7 @@ def geometric_median(
     for _ in range(steps):
         distance = (x - median).norm(dim=1).clamp_min(1e-6)
         weight = distance.reciprocal()
-        moved = (weight @ x) / weight.sum()
+        moved: Tensor = (weight @ x) / weight.sum()
         if float((moved - median).norm()) < tolerance * float(distance.mean()):
             return moved
         median = moved

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-import saetools_kernels as kernels
 import torch
 from jaxtyping import Float, Int
-from saetools_kernels.spec import all_specs
 from torch import Tensor
 
+import saetools_kernels as kernels
 from saetools.errors import KernelInputError, KernelUnavailableError
+from saetools_kernels.spec import all_specs
 
 __all__ = [
     "KernelStatus",
@@ -58,9 +58,7 @@ def _as_ours(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @_as_ours
-def topk_rows(
-    x: Float[Tensor, "n m"], k: int
-) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
+def topk_rows(x: Float[Tensor, "n m"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
     """The `k` largest entries of each row and their columns, in any order, without a gradient."""
     values, indices = kernels.topk_rows(x, k)
     return values, indices
@@ -104,18 +102,20 @@ def pre_act_values(
     `values` are those same numbers, as the selection computed them without a gradient. The gradient
     reaches weight, bias and b_dec, and x where it asks for one.
     """
-    out: Tensor = _PreActValues.apply(x, b_dec, weight, bias, values, rows, latents)
+    out: Tensor = _PreActValues.apply(  # type: ignore[no-untyped-call]  # torch is untyped here
+        x, b_dec, weight, bias, values, rows, latents
+    )
     return out
 
 
 class _PreActValues(torch.autograd.Function):
     @staticmethod
-    def forward(  # noqa: PLR0913 - autograd fixes the signature
+    def forward(
         ctx: Any,
         x: Tensor,
         b_dec: Tensor,
         weight: Tensor,
-        bias: Tensor,
+        bias: Tensor,  # noqa: ARG004 - here to receive its gradient
         values: Tensor,
         rows: Tensor,
         latents: Tensor,

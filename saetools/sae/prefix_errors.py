@@ -20,7 +20,7 @@ def prefix_errors(
 
     The sum has gradients to `target` and `blocks`; the residual has none.
     """
-    total, residual = _PrefixErrors.apply(target, blocks)
+    total, residual = _PrefixErrors.apply(target, blocks)  # type: ignore[no-untyped-call]  # torch
     return total, residual
 
 

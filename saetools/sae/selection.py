@@ -29,8 +29,8 @@ _CHUNK_BYTES = 16 * 2**20
 class Selection(NamedTuple):
     """Active latents of `n` tokens as one flat list, ordered by token.
 
-    values (nnz,) are positive; rows (nnz,) is the token and latents (nnz,) the latent of each value;
-    bounds (n + 1,) says where each token's entries start and end.
+    values (nnz,) are positive; rows (nnz,) is the token and latents (nnz,) the latent of each
+    value; bounds (n + 1,) says where each token's entries start and end.
     """
 
     values: Float[Tensor, " nnz"]

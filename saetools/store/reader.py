@@ -56,7 +56,9 @@ class ActivationStore:
         """
         path = Path(path)
         if not path.is_file():
-            raise StoreError(f"there is no activation store at {path}; `saetools harvest` writes one")
+            raise StoreError(
+                f"there is no activation store at {path}; `saetools harvest` writes one"
+            )
         try:
             file = h5py.File(path, "r")
         except OSError as error:
@@ -231,8 +233,8 @@ class ActivationStore:
 
     def __repr__(self) -> str:
         return (
-            f"ActivationStore({str(self.path)!r}, {self.n_tokens:,} tokens × {self.d_in} "
-            f"{self.dtype} at {', '.join(self.hook_names)})"
+            f"ActivationStore({str(self.path)!r}, {self.n_tokens:,} tokens of width {self.d_in} "
+            f"in {self.dtype} at {', '.join(self.hook_names)})"
         )
 
     def _repr_html_(self) -> str:
@@ -282,8 +284,8 @@ class ActivationStore:
             return hook_name
         close = nearest(hook_name, self.hook_names)
         raise HookNotFoundError(
-            f"{self.path} has no activations at '{hook_name}'; it holds {', '.join(self.hook_names)}"
-            f" (nearest: {', '.join(close)}); harvest again with that hook"
+            f"{self.path} has no activations at '{hook_name}'; it holds "
+            f"{', '.join(self.hook_names)} (nearest: {', '.join(close)}); harvest that hook"
         )
 
     def _texts(self, name: str) -> list[str]:

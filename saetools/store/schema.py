@@ -40,7 +40,11 @@ CHUNK_ROWS = 4096
 
 StoreDtype = Literal["float32", "float16", "bfloat16"]
 
-_NUMPY = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
+_NUMPY: dict[str, type[np.generic]] = {
+    "float32": np.float32,
+    "float16": np.float16,
+    "bfloat16": np.uint16,
+}
 _TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 

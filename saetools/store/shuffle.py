@@ -66,9 +66,7 @@ def shuffled_batches(
         yield torch.cat(rest).float()
 
 
-def _deal(
-    row_counts: npt.NDArray[np.int64], seed: int, epoch: int
-) -> list[npt.NDArray[np.int64]]:
+def _deal(row_counts: npt.NDArray[np.int64], seed: int, epoch: int) -> list[npt.NDArray[np.int64]]:
     """Chunks that hold wanted rows, permuted, in groups of nearly equal number."""
     filled = np.flatnonzero(row_counts)
     if len(filled) == 0:

@@ -112,8 +112,8 @@ class StoreWriter:
             free = os.statvfs(self.path.parent)
             raise StoreError(
                 f"could not append {n_bytes:,} bytes to {self.path} ({error}); the disk has "
-                f"{free.f_bavail * free.f_frsize:,} bytes free. The {start:,} rows before are safe: "
-                "make room and run the same harvest again to go on from there"
+                f"{free.f_bavail * free.f_frsize:,} bytes free. The {start:,} rows before are "
+                "safe: make room and run the same harvest again to go on from there"
             ) from error
 
     def finish(self) -> None:
@@ -194,7 +194,7 @@ def _reopen(path: Path, manifest: Mapping[str, Any]) -> h5py.File:
         file = h5py.File(path, "r+")
     except OSError as error:
         raise StoreError(
-            f"{path} exists but is no readable HDF5 file ({error}); delete it or choose another path"
+            f"{path} exists but is no readable HDF5 file ({error}); delete it or choose another"
         ) from error
     try:
         _check_same(path, file, manifest)

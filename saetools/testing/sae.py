@@ -72,7 +72,7 @@ def _check_gradients(sae: SAE, x: torch.Tensor) -> None:
     dead = torch.zeros(sae.config.n_latents, dtype=torch.bool)
     dead[::4] = True
     sae.zero_grad()
-    sae.loss(x, variance=float(sae.config.d_in), dead=dead).total.backward()
+    sae.loss(x, variance=float(sae.config.d_in), dead=dead).total.backward()  # type: ignore[no-untyped-call]
     for name, parameter in sae.named_parameters():
         grad = parameter.grad
         assert grad is not None, f"{name} gets a gradient"

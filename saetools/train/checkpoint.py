@@ -49,9 +49,13 @@ def load_checkpoint(path: Path, state: TrainState, *, identity: Mapping[str, Any
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise FormatError(f"cannot read the checkpoint {path}: {error}; delete it to start again") from error
+        raise FormatError(
+            f"cannot read the checkpoint {path}: {error}; delete it to start again"
+        ) from error
     if metadata.get("format") != FORMAT:
-        raise FormatError(f"{path} is no checkpoint of this version ({FORMAT}); delete it to start again")
+        raise FormatError(
+            f"{path} is no checkpoint of this version ({FORMAT}); delete it to start again"
+        )
     header = json.loads(metadata["header"])
     _refuse_other_run(path, header["identity"], json.loads(json.dumps(dict(identity), default=str)))
     device = state.sae.device

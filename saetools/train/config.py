@@ -1,5 +1,6 @@
 """Settings of a training run."""
 
+import math
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -74,7 +75,7 @@ class TrainConfig(BaseModel):
         """Adam's step size at its height for a dictionary of `n_latents`."""
         if self.lr is not None:
             return self.lr
-        rule = 2e-4 * (16_384 / n_latents) ** 0.5
+        rule = 2e-4 * math.sqrt(16_384 / n_latents)
         return rule if self.n_tokens >= 10_000_000 else max(rule, 1e-3)
 
     def lr_at(self, step: int, n_latents: int) -> float:

@@ -128,7 +128,11 @@ def _take_steps(state: TrainState, run: _Run) -> None:
             if interrupted():
                 raise KeyboardInterrupt(
                     f"training stopped after step {state.n_steps_done} of {config.n_steps}; "
-                    + (f"run it again to go on from {checkpoint}" if checkpoint else "nothing saved")
+                    + (
+                        f"run it again to go on from {checkpoint}"
+                        if checkpoint
+                        else "nothing saved"
+                    )
                 )
 
 
@@ -138,7 +142,7 @@ def _batches(run: _Run, *, start: int) -> Iterator[Tensor]:
     per_epoch = run.store.n_batches(size)
     if per_epoch == 0:
         raise StoreError(
-            f"{run.store.path} has no rows to train on: all {run.store.n_docs} of its documents are "
+            f"{run.store.path} has no rows to train on: all its {run.store.n_docs} documents are "
             "held out; harvest more documents, or with a smaller held_out_fraction"
         )
     done = start
@@ -173,7 +177,9 @@ def _start(
 def _scales(store: ActivationStore, hook: str) -> Scales:
     moments = store.moments(hook)
     if moments.mean_sq_norm == 0:
-        raise StoreError(f"all activations of {store.path} at {hook} are zero; nothing can be learned")
+        raise StoreError(
+            f"all activations of {store.path} at {hook} are zero; nothing can be learned"
+        )
     scale = math.sqrt(store.width(hook) / moments.mean_sq_norm)
     return Scales(scale, float(moments.variance.sum()) * scale**2)
 
@@ -191,8 +197,8 @@ def _refuse_divergence(row: dict[str, Any], checkpoint: Path | None) -> None:
         return
     kept = f"the checkpoint {checkpoint} is from before" if checkpoint else "nothing was saved"
     raise ConfigError(
-        f"the loss is {row['loss']} at step {row['step']} (learning rate {row['lr']:.3g}): training "
-        f"diverged; {kept}; lower train.lr"
+        f"the loss is {row['loss']} at step {row['step']} (learning rate {row['lr']:.3g}): "
+        f"training diverged; {kept}; lower train.lr"
     )
 
 

@@ -21,7 +21,7 @@ class MetricsLog:
     """Averages step reports and appends rows to a file.
 
     Args:
-        path: the file; None keeps nothing. Rows of steps that a resumed run takes again are cut off.
+        path: the file; None keeps nothing. Rows of steps that will be taken again are cut off.
         n_steps_done: steps that the run has taken already.
     """
 
@@ -83,5 +83,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 
 def _line(row: dict[str, Any]) -> str:
     # NaN is no JSON; a diverged loss is written as null.
-    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    clean = {
+        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()
+    }
     return json.dumps(clean) + "\n"

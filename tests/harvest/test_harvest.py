@@ -51,7 +51,9 @@ def test_rows_equal_a_forward_pass_of_each_document_alone(
     fixture: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     model = request.getfixturevalue(fixture)
-    store = harvest(model, TEXTS, hook_name=[HOOK, "resid_post.0"], out=tmp_path / "a.h5", dtype="float32")
+    store = harvest(
+        model, TEXTS, hook_name=[HOOK, "resid_post.0"], out=tmp_path / "a.h5", dtype="float32"
+    )
     assert store.hook_names == (HOOK, "blocks.0.hook_resid_post")
     for doc in (0, 6, 59):
         tokens = model.tokenize([TEXTS[doc]])

@@ -55,7 +55,7 @@ def test_aux_reaches_the_encoder_of_dead_latents() -> None:
     sae.b_enc.data[7] = -100  # never selected, so that only AuxK can move it
     sae.loss(x, variance=16.0, dead=dead).total.backward()
     assert sae.W_enc_rows.grad is not None
-    assert sae.W_enc_rows.grad[7].abs().sum() == 0, "at −100 the ReLU of AuxK is off as well"
+    assert sae.W_enc_rows.grad[7].abs().sum() == 0, "at -100 the ReLU of AuxK is off as well"
     sae.b_enc.data[7] = 0.5
     sae.zero_grad()
     sae.W_enc_rows.data[7] *= 1e-3  # small enough that top-2 rarely or never takes it

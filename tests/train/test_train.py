@@ -30,7 +30,8 @@ def _planted(n: int, n_directions: int = 64, d: int = 32) -> tuple[torch.Tensor,
 
 def _equal(a: SAE, b: SAE) -> bool:
     return all(
-        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+        torch.equal(x, y)
+        for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
     )
 
 
@@ -68,8 +69,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
     resumed = train(sae, tiny_store, SHORT, out=tmp_path / "parts")
     assert taken == 22 + SHORT.n_steps - 16, "the checkpoint at step 16 was used"
     assert _equal(whole, resumed)
-    columns = [[{k: v for k, v in row.items() if k != "tokens_per_second"} for row in
-                read_metrics(tmp_path / name / "metrics.jsonl")] for name in ("whole", "parts")]
+    columns = [
+        [
+            {k: v for k, v in row.items() if k != "tokens_per_second"}
+            for row in read_metrics(tmp_path / name / "metrics.jsonl")
+        ]
+        for name in ("whole", "parts")
+    ]
     assert columns[0] == columns[1]
 
 
@@ -179,7 +185,7 @@ def test_the_input_sae_is_not_changed(tiny_store: ActivationStore) -> None:
 def test_another_width_is_refused_before_anything_is_written(
     tiny_store: ActivationStore, tmp_path: Path
 ) -> None:
-    with pytest.raises(ShapeError, match="width 8.*width 16"):
+    with pytest.raises(ShapeError, match=r"width 8.*width 16"):
         train(build_sae("topk", d_in=8, n_latents=48, k=4), tiny_store, SHORT, out=tmp_path / "o")
     assert not (tmp_path / "o").exists()
 

@@ -12,7 +12,9 @@ __all__ = ["KSparseConfig"]
 class KSparseConfig(SAEConfig):
     """An SAE whose sparsity is set by a number of active latents."""
 
-    k: int = Field(default=32, ge=1, description="active latents a token (on average, where it varies)")
+    k: int = Field(
+        default=32, ge=1, description="active latents a token (on average, where it varies)"
+    )
 
     @model_validator(mode="after")
     def _k_fits(self) -> Self:

@@ -6,7 +6,8 @@ inference no token may depend on its neighbours, so one global threshold takes t
 """
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -16,13 +17,14 @@ from torch import Tensor
 from saetools.errors import NotFittedError
 from saetools.sae.archs._k_sparse import KSparseConfig
 from saetools.sae.base import ARCHS, SAE
+from saetools.sae.config import SAEConfig
 from saetools.sae.selection import Selection, select_above, select_batch_topk
 from saetools.types import SparseLatents
 
-__all__ = ["BatchTopK", "Config"]
+__all__ = ["BatchTopK", "BatchTopKConfig"]
 
 
-class Config(KSparseConfig):
+class BatchTopKConfig(KSparseConfig):
     """Fields of a BatchTopK SAE."""
 
     type: Literal["batch_topk"] = Field(default="batch_topk", description="this architecture")
@@ -32,13 +34,15 @@ class Config(KSparseConfig):
 class BatchTopK(SAE):
     """Sparse autoencoder with k active latents a token on average."""
 
-    Config = Config
-    config: Config
+    Config: ClassVar[type[KSparseConfig]] = BatchTopKConfig
+    config: KSparseConfig
     threshold: Tensor
     """Inference threshold, a scalar in the units of the pre-activations; NaN until it is set."""
 
-    def __init__(self, config: Config, **kwargs: object) -> None:
-        super().__init__(config, **kwargs)  # type: ignore[arg-type]  # meta and seed, passed on
+    def __init__(
+        self, config: SAEConfig, *, meta: Mapping[str, Any] | None = None, seed: int = 0
+    ) -> None:
+        super().__init__(config, meta=meta, seed=seed)
         self.register_buffer("threshold", torch.tensor(math.nan))
 
     def encode(self, x: Float[Tensor, "n d_in"]) -> SparseLatents:
@@ -54,9 +58,7 @@ class BatchTopK(SAE):
                 f"encode() of a {self.config.type} SAE needs its inference threshold, which was "
                 "never set; train() calibrates it, or call saetools.train.calibrate(sae, store)"
             )
-        chosen = select_above(
-            x - self.b_dec, self.W_enc_rows, self.b_enc, threshold=threshold
-        )
+        chosen = select_above(x - self.b_dec, self.W_enc_rows, self.b_enc, threshold=threshold)
         return chosen.padded(self.config.n_latents)
 
     def select(self, x: Float[Tensor, "n d_in"], *, hint: float | None = None) -> Selection:

@@ -20,12 +20,12 @@ from saetools.sae.base import ARCHS
 from saetools.sae.prefix_errors import prefix_errors
 from saetools.sae.selection import Selection, count_bounds
 
-__all__ = ["Config", "Matryoshka"]
+__all__ = ["Matryoshka", "MatryoshkaConfig"]
 
 _FRACTIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 
 
-class Config(KSparseConfig):
+class MatryoshkaConfig(KSparseConfig):
     """Fields of a Matryoshka SAE."""
 
     type: Literal["matryoshka"] = Field(default="matryoshka", description="this architecture")
@@ -58,8 +58,8 @@ class Config(KSparseConfig):
 class Matryoshka(BatchTopK):
     """Sparse autoencoder whose every prefix of `widths` latents is an autoencoder itself."""
 
-    Config = Config  # type: ignore[assignment]  # a sibling of BatchTopK's, not a child
-    config: Config  # type: ignore[assignment]
+    Config = MatryoshkaConfig
+    config: MatryoshkaConfig
 
     @property
     def widths(self) -> tuple[int, ...]:

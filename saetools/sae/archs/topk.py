@@ -1,4 +1,4 @@
-"""TopK: exactly the k largest pre-activations of each token, ReLU after (Gao et al. 2024, 2406.04093)."""
+"""TopK: the k largest pre-activations of each token, ReLU after (Gao et al. 2024, 2406.04093)."""
 
 from typing import Literal
 
@@ -12,10 +12,10 @@ from saetools.sae.base import ARCHS, SAE
 from saetools.sae.selection import Selection, count_bounds, select_topk
 from saetools.types import SparseLatents
 
-__all__ = ["Config", "TopK"]
+__all__ = ["TopK", "TopKConfig"]
 
 
-class Config(KSparseConfig):
+class TopKConfig(KSparseConfig):
     """Fields of a TopK SAE."""
 
     type: Literal["topk"] = Field(default="topk", description="this architecture")
@@ -25,8 +25,8 @@ class Config(KSparseConfig):
 class TopK(SAE):
     """Sparse autoencoder with at most k active latents on every token."""
 
-    Config = Config
-    config: Config
+    Config = TopKConfig
+    config: TopKConfig
 
     def encode(self, x: Float[Tensor, "n d_in"]) -> SparseLatents:
         """The k largest positive pre-activations of each token."""
@@ -34,8 +34,8 @@ class TopK(SAE):
         return select_topk(x - self.b_dec, self.W_enc_rows, self.b_enc, k=self.config.k)
 
     @torch.no_grad()
-    def select(self, x: Float[Tensor, "n d_in"], *, hint: float | None = None) -> Selection:
-        """The same choice as `encode`, as a flat list; `hint` is of no use here."""
+    def select(self, x: Float[Tensor, "n d_in"], *, hint: float | None = None) -> Selection:  # noqa: ARG002
+        """The same choice as `encode`, as a flat list; there is nothing to guess here."""
         latents = self.encode(x)
         on = latents.active
         rows = on.nonzero()[:, 0]

@@ -1,0 +1,160 @@
+"""What a run is: one frozen model a block, unknown keys forbidden.
+
+Blocks that pick a plug-in by `type` (`data`, `sae`, `naming`) and the settings of training are kept
+as they are written: the floor that owns the plug-in checks them (see `load_config(schemas=...)`).
+Validation here looks at values only, never at disk, clock, environment or device.
+"""
+
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "Block",
+    "ConceptConfig",
+    "EvaluateConfig",
+    "HarvestConfig",
+    "IndexConfig",
+    "RunConfig",
+    "SubjectConfig",
+]
+
+
+class _Strict(BaseModel):
+    # strict: a run that says `seed: true` or `n_tokens: "many"` is a mistake, not a number.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Block(BaseModel):
+    """A block whose `type` names a plug-in; the plug-in's own Config knows the other keys."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    type: str = Field(min_length=1, description="plug-in: the name of its file")
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The plug-in's own settings, `type` left out."""
+        return dict(self.model_extra or {})
+
+
+class SubjectConfig(_Strict):
+    """The subject model: the model whose activations are read."""
+
+    model: str = Field(
+        min_length=1, description="tiny, tiny-encoder, minilm, a directory, or a hub name"
+    )
+    kind: Literal["auto", "language_model", "text_encoder"] = Field(
+        default="auto", description="auto: read from the model's own config.json"
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="cpu, mps, cuda, cuda:1 or auto: the GPU if there is one, else the CPU",
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="of the subject's weights; float32 is right on every device"
+    )
+
+
+class HarvestConfig(_Strict):
+    """Which activations are stored, and how."""
+
+    hook_name: str = Field(
+        min_length=1, description="site to read, e.g. blocks.8.hook_resid_post or resid_post.8"
+    )
+    n_tokens: int | None = Field(
+        default=None, gt=0, description="tokens to store at most; null: all the corpus has"
+    )
+    dtype: Literal["float16", "bfloat16", "float32"] = Field(
+        default="float16",
+        description="of the stored activations; half the disk, error far below the SAE's",
+    )
+    ctx_len: int | None = Field(
+        default=None,
+        ge=2,
+        description="tokens of a document that are read; null: all the model takes",
+    )
+    batch_tokens: int = Field(
+        default=8192,
+        gt=0,
+        description="tokens in one forward pass; 8192 fits a laptop with small models",
+    )
+    held_out_fraction: float = Field(
+        default=0.1, ge=0, lt=1, description="documents kept from training, for honest numbers"
+    )
+
+
+class EvaluateConfig(_Strict):
+    """Which numbers are measured on the trained SAE."""
+
+    metrics: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        strict=False,  # YAML has lists, not tuples
+        description="metric plug-ins, in the order of the report; null: all that apply",
+    )
+    split: Literal["held_out", "train", "all"] = Field(
+        default="held_out",
+        description="documents to measure on; held_out: none of them was trained on",
+    )
+    n_docs: int | None = Field(
+        default=None,
+        gt=0,
+        description="documents for metrics that run the model; null: all of the split",
+    )
+
+
+class IndexConfig(_Strict):
+    """What is remembered of each latent."""
+
+    n_examples: int = Field(
+        default=12, gt=0, description="strongest examples kept a latent; fits a screen"
+    )
+    window: int = Field(
+        default=12, ge=0, description="tokens shown on each side of the strongest one"
+    )
+
+
+class ConceptConfig(_Strict):
+    """The concept that `saetools ablate` removes."""
+
+    label: str | None = Field(
+        default=None,
+        description="label of the corpus to remove; null: the one best told by one latent",
+    )
+    n_latents: int = Field(default=16, gt=0, description="latents to ablate at most")
+    n_docs: int = Field(
+        default=600, ge=20, description="documents without the concept; a minute with MiniLM"
+    )
+
+
+class RunConfig(_Strict):
+    """A whole run, from the subject model to the last number."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="short name; the run folder's too"
+    )
+    out: str = Field(default="", description="run folder; empty: runs/<name> in the current folder")
+    seed: int = Field(default=0, ge=0, description="of every random act in the run")
+    subject: SubjectConfig = Field(description="the model whose activations are read")
+    data: Block = Field(description="the corpus: type and the source's own keys")
+    harvest: HarvestConfig = Field(description="which activations are stored")
+    sae: Block = Field(description="the dictionary: type (architecture) and its own keys")
+    train: dict[str, Any] = Field(default_factory=dict, description="settings of training")
+    evaluate: EvaluateConfig = Field(default=EvaluateConfig(), description="what is measured")
+    index: IndexConfig = Field(
+        default=IndexConfig(), description="what is remembered of each latent"
+    )
+    naming: Block = Field(
+        default=Block(type="top_tokens"), description="the namer: type and its own keys"
+    )
+    concept: ConceptConfig = Field(
+        default=ConceptConfig(), description="the concept that is ablated"
+    )
+
+    def dump(self) -> str:
+        """Return the run as YAML text that `load_config` reads back to an equal config."""
+        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return str(text)

@@ -1,0 +1,136 @@
+"""What a metric is, and the registry of metrics.
+
+A metric is one file in `saetools/evaluate/metrics/`: a class that turns a `MetricContext` into
+`Findings`. Every figure it gives says what it means, which way is better and where it can lie.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+from saetools.errors import FormatError
+from saetools.evaluate.context import MetricContext
+from saetools.models.base import ModelKind
+from saetools.registry import Registry
+
+__all__ = ["METRICS", "Curve", "Direction", "Figure", "Findings", "Measurement", "Metric"]
+
+Direction = Literal["lower", "higher", "one", "none"]
+"""Which values are better: lower, higher, those near 1, or neither."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What one number is.
+
+    Args:
+        name: key in `report.values`.
+        meaning: one line for people.
+        direction: which values are better.
+        range: smallest and largest value it can take; infinite where there is no bound.
+    """
+
+    name: str
+    meaning: str
+    direction: Direction
+    range: tuple[float, float]
+
+    def measured(self, value: float, *, stderr: float = math.nan) -> "Measurement":
+        """This figure with a value; `stderr` is its standard error over documents, if known."""
+        return Measurement(self, float(value), float(stderr))
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A figure, its value, and its standard error (NaN where it was not estimated)."""
+
+    figure: Figure
+    value: float
+    stderr: float = math.nan
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data; NaN and infinities become null."""
+        return {
+            "name": self.figure.name,
+            "value": _plain(self.value),
+            "stderr": _plain(self.stderr),
+            "meaning": self.figure.meaning,
+            "direction": self.figure.direction,
+            "range": [_plain(bound) for bound in self.figure.range],
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "Measurement":
+        """Inverse of `to_json`."""
+        if row["direction"] not in get_args(Direction):
+            raise FormatError(
+                f"the figure {row['name']!r} has the direction {row['direction']!r}; this version "
+                f"of saetools knows {', '.join(get_args(Direction))}"
+            )
+        low, high = row["range"]
+        bounds = (-math.inf if low is None else low, math.inf if high is None else high)
+        figure = Figure(row["name"], row["meaning"], row["direction"], bounds)
+        return cls(figure, _number(row["value"]), _number(row["stderr"]))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points to plot, e.g. a histogram: bar i goes from x[i] to x[i + 1] and is y[i] high."""
+
+    name: str
+    meaning: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What one metric found."""
+
+    measurements: tuple[Measurement, ...]
+    curves: tuple[Curve, ...] = ()
+
+
+class Metric(ABC):
+    """A plug-in that measures an SAE.
+
+    Attributes:
+        figures: what it gives, apart from figures that depend on the SAE (one a width, say).
+        needs: kind of model that it runs, with the corpus; None if the store is enough.
+    """
+
+    figures: ClassVar[tuple[Figure, ...]]
+    needs: ClassVar[ModelKind | None] = None
+
+    @abstractmethod
+    def compute(self, ctx: MetricContext) -> Findings:
+        """Measure; the same context gives the same findings."""
+
+    def missing(self, ctx: MetricContext) -> str | None:
+        """Say what the context lacks for this metric, None if it has everything."""
+        if self.needs is None:
+            return None
+        wanted = self.needs.replace("_", " ")
+        if ctx.model is None:
+            return f"it runs a {wanted} and no model was given; pass model=load_model(...)"
+        if ctx.model.kind != self.needs:
+            kind = ctx.model.kind.replace("_", " ")
+            return f"it runs a {wanted}, and {ctx.model.name} is a {kind}; choose another metric"
+        if ctx.texts is None:
+            return "it runs the model on the store's documents; pass corpus="
+        return None
+
+
+METRICS: Registry[type[Metric]] = Registry(
+    "metric", package="saetools.evaluate.metrics", group="saetools.metrics"
+)
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

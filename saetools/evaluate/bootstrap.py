@@ -1,0 +1,50 @@
+"""Uncertainty over documents: how far a figure moves when documents are drawn anew.
+
+Tokens of one document resemble each other, so documents are resampled, never tokens.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Floats", "interval", "mean_stderr", "ratio_stderr", "resample", "stderr"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def resample(n_docs: int, *, seed: int, n_draws: int = 200) -> Floats:
+    """How often each document is drawn in each of `n_draws` resamples, shape (n_draws, n_docs)."""
+    rng = np.random.default_rng([seed, 0xB007])
+    return rng.multinomial(n_docs, np.full(n_docs, 1 / n_docs), size=n_draws).astype(np.float64)
+
+
+def stderr(
+    statistic: Callable[[Floats], Floats], n_docs: int, *, seed: int, n_draws: int = 200
+) -> float:
+    """Standard deviation of a statistic over resamples; NaN for fewer than two documents.
+
+    Args:
+        statistic: maps weights (n_draws, n_docs) to one value a draw.
+    """
+    if n_docs < 2:
+        return float("nan")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.nanstd(statistic(resample(n_docs, seed=seed, n_draws=n_draws)), ddof=1))
+
+
+def ratio_stderr(above: Floats, below: Floats, *, seed: int) -> float:
+    """Standard error of Σ above / Σ below, both given a document."""
+    return stderr(lambda w: (w @ above) / (w @ below), len(above), seed=seed)
+
+
+def mean_stderr(values: Floats, *, seed: int) -> float:
+    """Standard error of the mean over documents."""
+    return ratio_stderr(values, np.ones_like(values), seed=seed)
+
+
+def interval(draws: Floats, *, level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of resampled values."""
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(draws, [tail, 1 - tail])
+    return float(low), float(high)

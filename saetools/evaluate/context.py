@@ -1,0 +1,144 @@
+"""What a metric may look at: the SAE, the split of the store, and, where given, model and texts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saetools.errors import ConfigError, ShapeError
+from saetools.models.base import SubjectModel
+from saetools.sae import SAE
+from saetools.store import ActivationStore
+from saetools.types import SparseLatents
+
+__all__ = ["EncodedBatch", "MetricContext", "Split", "store_hook"]
+
+Split = Literal["held_out", "train", "all"]
+
+_MEMO_BYTES = 256 * 2**20
+_BATCH_TOKENS = 4096
+
+
+class EncodedBatch(NamedTuple):
+    """Consecutive tokens of the split: activations, their latents, and the document of each."""
+
+    x: Float[Tensor, "n d_in"]
+    latents: SparseLatents
+    doc: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class MetricContext:
+    """What a metric may look at.
+
+    Args:
+        sae: the SAE to measure.
+        store: activations to measure it on.
+        hook_name: the hook of the store, and of the model, that the SAE reads.
+        model: subject model, None if only the store is at hand.
+        texts: text of each document of the store, None without a corpus.
+        split: which documents to measure on.
+        n_docs: how many of them metrics that run the model use; None: all.
+        seed: of every random choice.
+    """
+
+    sae: SAE
+    store: ActivationStore
+    hook_name: str
+    model: SubjectModel | None = None
+    texts: tuple[str, ...] | None = None
+    split: Split = "held_out"
+    n_docs: int | None = None
+    seed: int = 0
+    _memo: dict[int, SparseLatents] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def docs(self) -> npt.NDArray[np.int64]:
+        """Indices of the split's documents that have tokens in the store."""
+        spans = np.asarray(self.store.doc_spans)
+        wanted = spans[:, 1] > spans[:, 0]
+        if self.split != "all":
+            wanted &= np.asarray(self.store.held_out) == (self.split == "held_out")
+        found: npt.NDArray[np.int64] = np.flatnonzero(wanted).astype(np.int64)
+        if len(found) == 0:
+            raise ConfigError(
+                f"no document of {self.store.path} is in the split '{self.split}' "
+                f"({self.store.n_docs} documents in all); harvest with held_out_fraction above 0, "
+                "or evaluate on another split"
+            )
+        return found
+
+    @cached_property
+    def model_docs(self) -> npt.NDArray[np.int64]:
+        """Documents for metrics that run the model: at most `n_docs`, drawn with the seed."""
+        docs = self.docs
+        if self.n_docs is None or self.n_docs >= len(docs):
+            return docs
+        rng = np.random.default_rng([self.seed, 0xD0C5])
+        return np.sort(rng.choice(docs, size=self.n_docs, replace=False))
+
+    @property
+    def ctx_len(self) -> int | None:
+        """Tokens of a document that the store has read, specials included."""
+        found = self.store.manifest.get("ctx_len")
+        return None if found is None else int(found)
+
+    @cached_property
+    def mean(self) -> Float[Tensor, " d_in"]:
+        """Mean activation of the whole store, the stand-in of mean ablation."""
+        moments = self.store.moments(self.hook_name)
+        return torch.as_tensor(moments.mean, dtype=torch.float32)
+
+    def batches(self) -> Iterator[EncodedBatch]:
+        """The split's tokens in file order, encoded; without gradient, on the SAE's device.
+
+        Latents are kept from one pass to the next while they fit in a quarter of a gibibyte, so
+        several metrics cost one encoding.
+        """
+        stream = self.store.stream(
+            split=self.split, batch_tokens=_BATCH_TOKENS, hook_name=self.hook_name
+        )
+        for number, batch in enumerate(stream):
+            x = batch.x.to(self.sae.device)
+            with torch.no_grad():
+                latents = self._latents(number, x)
+            yield EncodedBatch(x, latents, np.asarray(batch.doc, dtype=np.int64))
+
+    def _latents(self, number: int, x: Tensor) -> SparseLatents:
+        if number in self._memo:
+            return self._memo[number]
+        latents = self.sae.encode(x)
+        size = latents.values.numel() * 12 * (len(self._memo) + 1)
+        if size <= _MEMO_BYTES:
+            self._memo[number] = latents
+        return latents
+
+
+def store_hook(sae: SAE, store: ActivationStore) -> str:
+    """The hook of the store that the SAE reads.
+
+    Raises:
+        ConfigError: the store does not have it, or the SAE names none and the store has several.
+        ShapeError: it has another width.
+    """
+    wanted = sae.meta.get("hook_name")
+    if wanted is None and len(store.hook_names) == 1:
+        wanted = store.hook_name
+    if wanted not in store.hook_names:
+        raise ConfigError(
+            f"the SAE reads {wanted or 'an unknown hook'}, but {store.path} holds "
+            f"{', '.join(store.hook_names)}; harvest that hook, or use the SAE's own store"
+        )
+    width = store.width(wanted)
+    if width != sae.config.d_in:
+        raise ShapeError(
+            f"the SAE reads activations of width {sae.config.d_in}, but {wanted} in {store.path} "
+            f"has width {width}; use the store that the SAE was trained on"
+        )
+    return str(wanted)

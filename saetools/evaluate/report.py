@@ -1,0 +1,147 @@
+"""The report of an evaluation: figures with their meaning, saved as JSON, shown as a table."""
+
+import html
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from saetools.errors import FormatError
+from saetools.evaluate.base import Curve, Measurement
+from saetools.repro import write_json
+
+__all__ = ["EvaluationReport", "read_report"]
+
+_FORMAT = "saetools-evaluation/1"
+_BETTER = {"lower": "lower", "higher": "higher", "one": "near 1", "none": ""}
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """What `evaluate` found.
+
+    Args:
+        rows: the figures, in the order of the metrics.
+        curves: points to plot.
+        skipped: metrics that could not run, and why.
+        about: SAE, store, split and seed that the figures belong to.
+    """
+
+    rows: tuple[Measurement, ...]
+    curves: tuple[Curve, ...] = ()
+    skipped: dict[str, str] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Each figure's value by name."""
+        return {row.figure.name: row.value for row in self.rows}
+
+    @property
+    def stderr(self) -> dict[str, float]:
+        """Standard errors over documents by name, where they were estimated."""
+        return {row.figure.name: row.stderr for row in self.rows if not math.isnan(row.stderr)}
+
+    def curve(self, name: str) -> Curve | None:
+        """The curve of that name, None if no metric drew it."""
+        return next((curve for curve in self.curves if curve.name == name), None)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the report as JSON."""
+        content = {
+            "format": _FORMAT,
+            "about": self.about,
+            "rows": [row.to_json() for row in self.rows],
+            "curves": [asdict(curve) for curve in self.curves],
+            "skipped": self.skipped,
+        }
+        return write_json(path, content)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "EvaluationReport":
+        """Read a report that `save` wrote.
+
+        Raises:
+            FormatError: not a report, or one of a newer format.
+        """
+        content = read_report(path, _FORMAT)
+        try:
+            return cls(
+                rows=tuple(Measurement.from_json(row) for row in content["rows"]),
+                curves=tuple(
+                    Curve(c["name"], c["meaning"], tuple(c["x"]), tuple(c["y"]))
+                    for c in content["curves"]
+                ),
+                skipped=dict(content["skipped"]),
+                about=dict(content["about"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"{path} is a damaged evaluation report: {error!r}") from error
+
+    def table(self) -> Table:
+        """The figures as a table for a terminal."""
+        table = Table(title=self._title(), title_justify="left")
+        table.add_column("figure")
+        table.add_column("value", justify="right")
+        table.add_column("± s.e.", justify="right")
+        table.add_column("better")
+        table.add_column("meaning")
+        for cells in self._cells():
+            table.add_row(*cells)
+        return table
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{name}</th>" for name in ("figure", "value", "± s.e.", "better", ""))
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+            for cells in self._cells()
+        )
+        notes = "".join(
+            f"<p>{html.escape(name)} was left out: {html.escape(why)}</p>"
+            for name, why in self.skipped.items()
+        )
+        caption = html.escape(self._title())
+        return f"<table><caption>{caption}</caption><tr>{head}</tr>{body}</table>{notes}"
+
+    def _title(self) -> str:
+        about = self.about
+        if not about:
+            return "Evaluation"
+        return (
+            f"{about['sae']['type']}, {about['sae']['n_latents']:,} latents at {about['hook_name']}"
+            f" on {about['n_docs']:,} documents ({about['split']})"
+        )
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                row.figure.name,
+                f"{row.value:.4g}",
+                "" if math.isnan(row.stderr) else f"{row.stderr:.2g}",
+                _BETTER[row.figure.direction],
+                row.figure.meaning,
+            )
+            for row in self.rows
+        ]
+
+
+def read_report(path: str | Path, wanted: str) -> dict[str, Any]:
+    """Read a JSON file whose "format" is `wanted`.
+
+    Raises:
+        FormatError: it is not JSON, or of another format.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path} is not JSON ({error}); the file is damaged") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or found != wanted:
+        raise FormatError(
+            f"{path} says format {found!r}, but {wanted!r} was asked for; "
+            "name a file that this version of saetools wrote"
+        )
+    return content

@@ -1,0 +1,117 @@
+"""Evaluate an SAE: run the metrics that were asked for and gather one report."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from saetools import progress
+from saetools.corpus import Corpus, Document
+from saetools.errors import ConfigError
+from saetools.evaluate.base import METRICS, Findings, Metric
+from saetools.evaluate.context import MetricContext, Split, store_hook
+from saetools.evaluate.documents import store_texts
+from saetools.evaluate.report import EvaluationReport
+from saetools.models.base import SubjectModel
+from saetools.sae import SAE
+from saetools.store import ActivationStore
+
+__all__ = ["evaluate"]
+
+logger = logging.getLogger(__name__)
+
+_SPLITS = ("held_out", "train", "all")
+
+
+def evaluate(
+    sae: SAE,
+    store: ActivationStore,
+    *,
+    model: SubjectModel | None = None,
+    corpus: Corpus | Iterable[str | Document] | None = None,
+    metrics: Sequence[str] | None = None,
+    split: Split = "held_out",
+    n_docs: int | None = None,
+    seed: int = 0,
+) -> EvaluationReport:
+    """Measure an SAE.
+
+    Args:
+        sae: a trained SAE.
+        store: activations of the hook that it reads.
+        model: subject model, for metrics that run it.
+        corpus: what the store was harvested from, for the same metrics.
+        metrics: names of metrics, run in this order; None: all that apply, the others are left
+            out with a logged reason.
+        split: documents to measure on; the default was kept from training.
+        n_docs: documents for metrics that run the model; None: all of the split.
+        seed: of the choice of documents and of the resampling behind standard errors.
+
+    Raises:
+        UnknownNameError: no metric of that name.
+        ConfigError: a metric that was asked for lacks its model or corpus, or the SAE, store and
+            corpus do not belong together.
+
+    >>> report = evaluate(sae, store, metrics=["reconstruction"])    # doctest: +SKIP
+    >>> report.values["fvu"]                                         # doctest: +SKIP
+    """
+    if split not in _SPLITS:
+        raise ConfigError(f"evaluate: no split {split!r}; choose among {', '.join(_SPLITS)}")
+    ctx = MetricContext(
+        sae=sae,
+        store=store,
+        hook_name=store_hook(sae, store),
+        model=model,
+        texts=None if corpus is None else store_texts(corpus, store),
+        split=split,
+        n_docs=n_docs,
+        seed=seed,
+    )
+    chosen, skipped = _choose(ctx, metrics)
+    about = _about(ctx, list(chosen))  # first, since it refuses an empty split
+    findings: list[Findings] = []
+    with progress.task("evaluate", total=len(chosen), unit="metrics") as task:
+        for name, metric in chosen.items():
+            task.note(metric=name)
+            findings.append(metric.compute(ctx))
+            task.advance()
+    return EvaluationReport(
+        rows=tuple(row for found in findings for row in found.measurements),
+        curves=tuple(curve for found in findings for curve in found.curves),
+        skipped=skipped,
+        about=about,
+    )
+
+
+def _choose(
+    ctx: MetricContext, names: Sequence[str] | None
+) -> tuple[dict[str, Metric], dict[str, str]]:
+    """Metrics to run, and those left out with the reason; one asked for by name must run."""
+    chosen: dict[str, Metric] = {}
+    skipped: dict[str, str] = {}
+    for name in METRICS.names() if names is None else dict.fromkeys(names):
+        metric = METRICS.get(name)()
+        why_not = metric.missing(ctx)
+        if why_not is None:
+            chosen[name] = metric
+        elif names is None:
+            logger.info("metric %s is left out: %s", name, why_not)
+            skipped[name] = why_not
+        else:
+            raise ConfigError(f"the metric '{name}' cannot run: {why_not}")
+    return chosen, skipped
+
+
+def _about(ctx: MetricContext, metrics: list[str]) -> dict[str, Any]:
+    manifest = ctx.store.manifest
+    model_docs = len(ctx.model_docs) if ctx.texts is not None else 0
+    return {
+        "sae": ctx.sae.config.model_dump(),
+        "hook_name": ctx.hook_name,
+        "model": manifest.get("model", {}).get("name"),
+        "corpus": manifest.get("corpus", {}).get("name"),
+        "split": ctx.split,
+        "n_docs": len(ctx.docs),
+        "n_docs_through_model": model_docs,
+        "metrics": metrics,
+        "seed": ctx.seed,
+    }

@@ -1,0 +1,127 @@
+"""A page: template, styles, scripts and data joined into one HTML file that needs no network.
+
+The page's policy allows its own script and style by their hashes and nothing else: no connection,
+no image, no frame. A bug that let a corpus smuggle in markup could still not run it.
+"""
+
+import base64
+import hashlib
+import html
+import os
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from saetools.explore.bundle import Bundle
+
+__all__ = ["Page", "assemble"]
+
+_STYLES = ("theme.css", "overview.css", "explorer.css", "narrow.css")
+_SCRIPTS = (
+    "dom.js",
+    "format.js",
+    "tooltip.js",
+    "bundle.js",
+    "search.js",
+    "state.js",
+    "chart.js",
+    "charts.js",
+    "overview.js",
+    "contexts.js",
+    "list.js",
+    "detail.js",
+    "app.js",
+)
+_EMBED_LIMIT_BYTES = 24_000_000
+
+
+@dataclass(frozen=True, repr=False)
+class Page:
+    """One self-contained HTML page.
+
+    Args:
+        html: the whole page.
+        n_latents: how many latents it shows.
+        path: where it was written, None if it was not.
+    """
+
+    html: str
+    n_latents: int
+    path: Path | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the page as a file."""
+        return len(self.html.encode("utf-8"))
+
+    def save(self, path: str | Path) -> "Page":
+        """Write the page; a reader of `path` sees the old file or the whole new one.
+
+        Returns the same page with its `path` set.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(path.name + ".partial")
+        scratch.write_text(self.html, encoding="utf-8")
+        os.replace(scratch, path)
+        return Page(self.html, self.n_latents, path)
+
+    def __repr__(self) -> str:
+        where = "not saved" if self.path is None else str(self.path)
+        return f"Page({self.n_latents:,} latents, {self.n_bytes / 1e6:.1f} MB, {where})"
+
+    def _repr_html_(self) -> str:
+        if self.n_bytes > _EMBED_LIMIT_BYTES:
+            advice = "call .save(path)" if self.path is None else f"open {self.path}"
+            return (
+                f"<p>{html.escape(repr(self))}: too large to show inside a notebook; "
+                f"{html.escape(advice)} and view it in a browser.</p>"
+            )
+        # Without allow-same-origin the page cannot reach the notebook around it.
+        return (
+            f'<iframe sandbox="allow-scripts" srcdoc="{html.escape(self.html)}" '
+            'style="width:100%;height:820px;border:1px solid #8884;border-radius:8px" '
+            'title="saetools page"></iframe>'
+        )
+
+
+def assemble(bundle: Bundle, *, title: str) -> str:
+    """Fill the template; the only text of a user that is markup is the escaped title."""
+    style = _style()
+    script = _script()
+    head, body = bundle.encoded()
+    policy = (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    parts = {
+        "policy": policy,
+        "title": html.escape(title),
+        "style": style,
+        "head": head,
+        "body": body,
+        "script": script,
+    }
+    # One pass: a part is never searched for the names of other parts.
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("page.html"))
+
+
+@cache
+def _asset(name: str) -> str:
+    return files("saetools.explore").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def _style() -> str:
+    return "\n".join(_asset(name) for name in _STYLES)
+
+
+def _script() -> str:
+    body = "\n".join(_asset(name) for name in _SCRIPTS)
+    return f'(() => {{\n"use strict";\n{body}\n}})();'
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

@@ -1,0 +1,127 @@
+// Unpacking the data: a gzipped JSON head, and typed arrays laid end to end in a gzipped body.
+
+const ARRAY_TYPES = {
+  f4: Float32Array, u4: Uint32Array, u2: Uint16Array, u1: Uint8Array, i1: Int8Array,
+};
+const NONE_16 = 0xffff;
+const NONE_32 = 0xffffffff;
+
+function bytesOf(id) {
+  const text = byId(id).textContent;
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+  const raw = atob(text.trim());
+  const bytes = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
+  return bytes;
+}
+
+async function unzipped(id) {
+  const stream = new Blob([bytesOf(id)]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const buffer = await new Response(stream).arrayBuffer();
+  byId(id).remove();
+  return buffer;
+}
+
+async function openBundle() {
+  if (typeof DecompressionStream === "undefined") {
+    throw new Error("This browser cannot unpack the page's data. Please open the file with a "
+      + "browser from 2023 or later (Chrome 80, Firefox 113, Safari 16.4).");
+  }
+  const [head, body] = await Promise.all([unzipped("head-data"), unzipped("body-data")]);
+  const data = JSON.parse(new TextDecoder().decode(head));
+  let offset = 0;
+  for (const { name, dtype, length } of data.arrays) {
+    const ArrayType = ARRAY_TYPES[dtype];
+    data[name] = new ArrayType(body, offset, length);
+    offset += length * ArrayType.BYTES_PER_ELEMENT;
+  }
+  return new Bundle(data);
+}
+
+// What the page asks of its data: one latent, its contexts, its neighbours.
+class Bundle {
+  constructor(data) {
+    Object.assign(this, data);
+    this.texts = this.names.map((name) => (name ?? "").toLowerCase());
+  }
+
+  name(latent) {
+    return this.names[latent] ?? null;
+  }
+
+  label(latent) {
+    const id = this.label_ids[latent * this.n_best_labels];
+    return id === undefined || id === NONE_16 ? null : this.labels[id];
+  }
+
+  auroc(latent) {
+    const value = this.label_held_out[latent * this.n_best_labels];
+    return value === undefined ? NaN : value;
+  }
+
+  bestLabels(latent) {
+    const out = [];
+    for (let i = 0; i < this.n_best_labels; i++) {
+      const at = latent * this.n_best_labels + i;
+      if (this.label_ids[at] === NONE_16) break;
+      out.push({
+        label: this.labels[this.label_ids[at]],
+        train: this.label_train[at],
+        heldOut: this.label_held_out[at],
+      });
+    }
+    return out;
+  }
+
+  // The words that take most of its activation, with their share of it, 0 to 1.
+  topWords(latent) {
+    const out = [];
+    for (let i = this.word_start[latent]; i < this.word_start[latent + 1]; i++) {
+      out.push({ word: this.words[this.word_ids[i]], share: this.word_share[i] / 255 });
+    }
+    return out;
+  }
+
+  contextRange(latent) {
+    return [this.latent_start[latent], this.latent_start[latent + 1]];
+  }
+
+  context(index) {
+    const [start, stop] = [this.context_start[index], this.context_start[index + 1]];
+    const title = this.context_title[index];
+    const label = this.context_label[index];
+    return {
+      start,
+      stop,
+      peak: start + this.context_peak[index],
+      isTop: this.context_kind[index] === 0,
+      doc: this.context_doc[index],
+      title: title === NONE_32 ? null : this.titles[title],
+      label: label === NONE_16 ? null : this.labels[label],
+    };
+  }
+
+  token(at) {
+    return this.vocab[this.token_ids[at]];
+  }
+
+  // Fraction of the latent's largest activation, 0 to 1.
+  share(at) {
+    return this.acts[at] / 255;
+  }
+
+  neighbours(latent) {
+    const out = [];
+    for (let i = 0; i < this.n_neighbours; i++) {
+      const at = latent * this.n_neighbours + i;
+      if (this.neighbour_ids[at] === NONE_32) break;
+      out.push({ latent: this.neighbour_ids[at], cosine: this.neighbour_cosines[at] / 100 });
+    }
+    return out;
+  }
+
+  histogram(latent) {
+    const bins = this.n_bins;
+    return bins ? Array.from(this.act_counts.subarray(latent * bins, (latent + 1) * bins)) : [];
+  }
+}

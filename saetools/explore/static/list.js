@@ -1,0 +1,168 @@
+// The list of latents: only the rows in sight exist, so 20,000 latents cost what 20 do.
+
+const OVERSCAN = 6;
+
+class LatentList {
+  constructor(bundle, { open, sort }) {
+    this.bundle = bundle;
+    this.open = open;
+    this.latents = [];
+    this.shown = new Map();
+    this.query = "";
+    this.selected = null;
+    this.grid = byId("grid");
+    this.rows = byId("rows");
+    this.drawn = [-1, -1];
+    this.headers = this.makeHeaders(sort);
+    this.grid.addEventListener("scroll", () => this.draw(), { passive: true });
+    this.grid.addEventListener("keydown", (event) => this.key(event));
+    this.rows.addEventListener("click", (event) => {
+      const row = event.target.closest("[data-latent]");
+      if (row) this.open(Number(row.dataset.latent));
+    });
+    new ResizeObserver(() => requestAnimationFrame(() => this.measure())).observe(this.grid);
+  }
+
+  makeHeaders(sort) {
+    const headers = {};
+    for (const [key, { label }] of Object.entries(SORT_KEYS)) {
+      headers[key] = h("div", { role: "columnheader", class: `col-${key}` },
+        h("button", { type: "button", tabindex: "-1", on: { click: () => sort(key) } }, h("span", {}, label), icon("down")));
+      byId("columns").append(headers[key]);
+    }
+    return headers;
+  }
+
+  measure() {
+    const height = Number.parseFloat(getComputedStyle(this.grid).getPropertyValue("--row-height"));
+    if (height !== this.rowHeight) {
+      this.rowHeight = height;
+      this.rows.style.height = `${this.latents.length * height}px`;
+    }
+    this.draw({ fresh: true });
+  }
+
+  show({ latents, shown, query, sort, order, selected }) {
+    Object.assign(this, { latents, shown, query, selected });
+    this.places = new Map(latents.map((latent, i) => [latent, i]));
+    for (const [key, header] of Object.entries(this.headers)) {
+      const order_ = key !== sort ? "none" : order === "down" ? "descending" : "ascending";
+      header.setAttribute("aria-sort", order_);
+    }
+    this.grid.setAttribute("aria-rowcount", latents.length + 1);
+    this.rows.style.height = `${latents.length * (this.rowHeight ?? 60)}px`;
+    this.grid.scrollTop = 0;
+    byId("empty").hidden = latents.length > 0;
+    if (this.rowHeight) this.draw({ fresh: true }); else this.measure();
+  }
+
+  draw({ fresh = false } = {}) {
+    if (!this.rowHeight) return;
+    const top = Math.max(0, this.grid.scrollTop);
+    const first = Math.max(0, Math.floor(top / this.rowHeight) - OVERSCAN);
+    const stop = Math.min(this.latents.length,
+      Math.ceil((top + this.grid.clientHeight) / this.rowHeight) + OVERSCAN);
+    if (!fresh && first === this.drawn[0] && stop === this.drawn[1]) return;
+    this.drawn = [first, stop];
+    const rows = [];
+    for (let place = first; place < stop; place++) rows.push(this.row(this.latents[place], place));
+    this.rows.replaceChildren(...rows);
+    this.point();
+  }
+
+  row(latent, place) {
+    const { bundle } = this;
+    const name = bundle.name(latent);
+    const label = bundle.label(latent);
+    const rate = bundle.rate[latent];
+    return h("div", {
+      class: "row", role: "row", id: `row-${latent}`, "data-latent": latent, "aria-rowindex": place + 2,
+      "aria-selected": latent === this.selected, vars: { "--top": `${place * this.rowHeight}px` },
+    },
+      h("div", { role: "gridcell", class: "col-id" }, latent),
+      h("div", { role: "gridcell", class: "col-name" },
+        h("div", { class: name ? "name" : "name unnamed" }, name ? marked(name, this.query) : "not named"),
+        this.snippet(latent)),
+      h("div", { role: "gridcell", class: "col-rate", title: format.odds(rate) },
+        h("span", {}, format.figure(rate)),
+        h("span", { class: "meter", "aria-hidden": "true" },
+          h("i", { vars: { "--size": rateSize(rate) } }))),
+      h("div", { role: "gridcell", class: "col-max" }, format.column(bundle.max_act[latent])),
+      h("div", { role: "gridcell", class: "col-confidence" }, Number.isNaN(bundle.confidence[latent]) ? "\u2013" : bundle.confidence[latent].toFixed(2)),
+      h("div", { role: "gridcell", class: "col-auroc" }, label ? [
+        h("span", { class: "chip", title: label }, marked(label, this.query)),
+        h("span", { class: "auroc" }, format.auroc(bundle.auroc(latent)))] : null));
+  }
+
+  snippet(latent) {
+    const [first, last] = this.bundle.contextRange(latent);
+    if (first === last) return h("div", { class: "snippet" });
+    const found = this.shown.get(latent) ?? null;
+    if (found?.word) return h("div", { class: "snippet" }, "fires on ", marked(found.word, this.query));
+    return h("div", { class: "snippet" }, snippetOf(this.bundle, found?.index ?? first, found));
+  }
+
+  select(latent) {
+    this.selected = latent;
+    for (const row of this.rows.children) {
+      row.setAttribute("aria-selected", Number(row.dataset.latent) === latent);
+    }
+    this.reveal(latent);
+    this.point();
+  }
+
+  // Scroll no further than is needed to bring the row into sight; from afar, put it in the middle.
+  reveal(latent) {
+    const place = this.places.get(latent);
+    if (place === undefined || !this.rowHeight) return;
+    const head = byId("columns").offsetHeight;
+    const top = place * this.rowHeight;
+    const room = this.grid.clientHeight - head;
+    const before = top - this.grid.scrollTop;
+    const after = top + this.rowHeight - this.grid.scrollTop - room;
+    if (Math.max(-before, after) > 2 * this.rowHeight) this.grid.scrollTop = top - room / 2;
+    else if (before < 0) this.grid.scrollTop = top;
+    else if (after > 0) this.grid.scrollTop += after;
+    this.draw();
+  }
+
+  point() {
+    const row = this.selected === null ? null : byId(`row-${this.selected}`);
+    if (row) this.grid.setAttribute("aria-activedescendant", row.id);
+    else this.grid.removeAttribute("aria-activedescendant");
+  }
+
+  key(event) {
+    if (event.target !== this.grid || event.ctrlKey || event.metaKey || event.altKey) return;
+    const page = Math.max(1, Math.floor(this.grid.clientHeight / this.rowHeight) - 2);
+    const steps = {
+      ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity,
+    };
+    if (event.key === "Enter" && this.selected !== null) {
+      event.preventDefault();
+      this.open(this.selected, { focus: true });
+    } else if (event.key in steps) {
+      event.preventDefault();
+      this.step(steps[event.key]);
+    }
+  }
+
+  step(n) {
+    if (this.latents.length === 0) return;
+    const place = this.places.get(this.selected) ?? (n > 0 ? -1 : this.latents.length);
+    const next = Math.max(0, Math.min(this.latents.length - 1, place + n));
+    this.open(this.latents[next], { quiet: true });
+  }
+}
+
+// Firing rates span decades: the bar is on a log scale from one in a million to always.
+function rateSize(rate) {
+  if (!(rate > 0)) return "0%";
+  return `${Math.max(3, Math.min(100, ((Math.log10(rate) + 6) / 6) * 100)).toFixed(1)}%`;
+}
+
+function marked(text, query) {
+  const at = query ? text.toLowerCase().indexOf(query) : -1;
+  if (at < 0) return [text];
+  return [text.slice(0, at), h("mark", {}, text.slice(at, at + query.length)), text.slice(at + query.length)];
+}

@@ -1,0 +1,61 @@
+"""Every metric keeps the contract: declared figures, in range, repeatable, with a meaning."""
+
+from collections.abc import Iterator
+
+import pytest
+
+import saetools as st
+from saetools.evaluate import METRICS, evaluate
+from saetools.models.base import LanguageModel, SubjectModel, TextEncoder
+from saetools.sae import build_sae
+from saetools.store import ActivationStore
+
+HOOK = "blocks.1.hook_resid_post"
+TEXTS = [
+    f"the {one} saw the {other} in the {place}"
+    for one in ("dog", "girl", "man", "cat")
+    for other in ("tree", "sun", "fish")
+    for place in ("water", "garden", "house", "city")
+]
+
+Subject = tuple[SubjectModel, ActivationStore]
+
+
+@pytest.fixture(scope="module", params=["language_model", "text_encoder"])
+def subject(
+    request: pytest.FixtureRequest,
+    tiny_lm: LanguageModel,
+    tiny_encoder: TextEncoder,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Subject]:
+    model: SubjectModel = tiny_lm if request.param == "language_model" else tiny_encoder
+    path = tmp_path_factory.mktemp(request.param) / "acts.h5"
+    with st.harvest(model, TEXTS, hook_name=HOOK, out=path, held_out_fraction=0.5) as store:
+        yield model, store
+
+
+@pytest.mark.parametrize("name", METRICS.names())
+def test_metric_keeps_the_contract(name: str, subject: Subject) -> None:
+    model, store = subject
+    metric = METRICS.get(name)()
+    if metric.needs not in (None, model.kind):
+        pytest.skip(f"{name} runs a {metric.needs}")
+    sae = build_sae("topk", d_in=64, n_latents=128, k=8, meta={"hook_name": HOOK})
+    once, again = (
+        evaluate(sae, store, model=model, corpus=TEXTS, metrics=[name], n_docs=16, seed=5)
+        for _ in range(2)
+    )
+    assert str(once.values) == str(again.values)  # as text, so that NaN equals NaN
+    assert str(once.stderr) == str(again.stderr)
+    assert [f.name for f in metric.figures] == list(once.values)
+    for row in once.rows:
+        low, high = row.figure.range
+        assert row.value != row.value or low <= row.value <= high, row.figure.name
+        assert len(row.figure.meaning) > 10
+        assert row.stderr != row.stderr or row.stderr >= 0
+
+
+def test_the_four_metrics_of_the_package_are_found() -> None:
+    assert {"reconstruction", "sparsity", "loss_recovered", "embedding_cosine"} <= set(
+        METRICS.names()
+    )

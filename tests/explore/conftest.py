@@ -1,0 +1,145 @@
+"""A planted index of any size, and a real Chromium to look at its page with."""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from saetools.analysis import LatentIndex, UnitTable
+from saetools.analysis.contexts import SPREAD, TOP, ContextTable
+from saetools.analysis.tables import DocTable, LabelTable, LatentStats
+from saetools.naming import NamesTable
+from saetools.naming.base import Name
+
+IndexMaker = Callable[..., LatentIndex]
+PageReader = Callable[..., str]
+
+N_DOCS, WINDOW, N_BINS = 40, 4, 20
+FILLER = [f" filler{i}" for i in range(60)]
+
+
+def planted_index(n_latents: int, *, n_top: int = 3, extra: str | None = None) -> LatentIndex:
+    """Latent i fires on the word `planted<i>` alone; every 25th latent is dead.
+
+    Activations of latent i at its peaks are 2 + i/100 times 1, 0.9, 0.8 ...; `extra` is a token
+    that stands beside each peak of latent 0.
+    """
+    rng = np.random.default_rng(0)
+    texts = [*FILLER, *(f" planted{i}" for i in range(n_latents)), extra or " beside"]
+    dead = np.arange(n_latents) % 25 == 24
+    largest = np.where(dead, 0, 2 + np.arange(n_latents) / 100).astype(np.float32)
+    latent = np.repeat(np.flatnonzero(~dead), n_top + 1)
+    place = np.tile(np.arange(n_top + 1), (~dead).sum())
+    token = rng.integers(0, len(FILLER), (len(latent), 2 * WINDOW + 1)).astype(np.int32)
+    token[:, WINDOW] = len(FILLER) + latent
+    token[latent == 0, WINDOW + 1] = len(texts) - 1
+    token[:, -1] = -1  # the document ends here
+    act = np.zeros(token.shape, dtype=np.float32)
+    act[:, WINDOW] = largest[latent] * (1 - place / 10)
+    act[:, WINDOW + 2] = largest[latent] / 1000  # faint: less than half of the smallest step
+    n_fired = np.where(dead, 0, 1 + 5000 // (1 + np.arange(n_latents)))
+    return LatentIndex(
+        hook_name="blocks.1.hook_resid_post",
+        n_tokens=1_000_000,
+        n_tokens_train=900_000,
+        window=WINDOW,
+        source={
+            "sae": {"type": "topk", "d_in": 16, "n_latents": n_latents, "k": 4},
+            "store": {"model": {"name": "planted model"}, "corpus": {"name": "planted corpus"}},
+        },
+        stats=LatentStats(
+            n_fired=n_fired,
+            n_fired_train=n_fired,
+            mass_train=n_fired * largest.astype(np.float64),
+            mass_held_out=np.zeros(n_latents),
+            max_act=largest,
+            histogram=np.tile(np.arange(N_BINS), (n_latents, 1)) * ~dead[:, None],
+        ),
+        label_table=_labels(n_latents, dead),
+        contexts=ContextTable(
+            latent=latent,
+            kind=np.where(place < n_top, TOP, SPREAD).astype(np.uint8),
+            doc=(latent % N_DOCS).astype(np.int32),
+            peak=np.full(len(latent), WINDOW, dtype=np.int32),
+            token=token,
+            act=act,
+        ),
+        docs=DocTable(
+            label=[("animals", "places")[i % 2] for i in range(N_DOCS)],
+            title=[f"Document {i}" for i in range(N_DOCS)],
+            held_out=np.arange(N_DOCS) % 10 == 0,
+        ),
+        token_texts=texts,
+        units={"word": _words(n_latents, n_fired, largest)},
+    )
+
+
+def _labels(n_latents: int, dead: np.ndarray) -> LabelTable:
+    """Latent 1 tells animals and latent 2 places; all others are near chance."""
+    train = np.full((n_latents, 2), 0.52, dtype=np.float32)
+    train[1, 0], train[2, 1] = 0.97, 0.88
+    train[dead] = 0.5
+    counts = np.array([18, 18])
+    return LabelTable(["animals", "places"], counts, counts // 9 * 4, train, train - 0.03)
+
+
+def _words(n_latents: int, n_fired: np.ndarray, largest: np.ndarray) -> UnitTable:
+    return UnitTable(
+        strings=[f"planted{i}" for i in range(n_latents)],
+        background=n_fired,
+        bounds=np.arange(n_latents + 1),
+        unit=np.arange(n_latents),
+        count_train=n_fired,
+        mass_train=n_fired * largest.astype(np.float64),
+        mass_held_out=np.zeros(n_latents),
+    )
+
+
+@pytest.fixture(scope="session")
+def make_index() -> IndexMaker:
+    """Builds planted indexes."""
+    return planted_index
+
+
+@pytest.fixture(scope="session")
+def names() -> NamesTable:
+    """Names of the first two latents."""
+    return NamesTable(
+        [
+            Name(0, "the first planted word", 0.9, "It fires on planted0 alone.", "top_tokens"),
+            Name(1, "animals & <b>beasts</b>", 0.4, "", "manual"),
+        ]
+    )
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium that starts here."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+    if found is None:
+        pytest.skip("needs Chromium on the path to open the page")
+    return found
+
+
+@pytest.fixture(scope="session")
+def read_page(chromium: str) -> Iterator[PageReader]:
+    """Open a page in headless Chromium and return its document once its script has run."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+
+        @cache
+        def read(path: Path, *, hash: str = "", size: tuple[int, int] = (1280, 900)) -> str:
+            command = [
+                chromium, "--headless", "--no-sandbox", "--disable-gpu",
+                "--disable-background-networking", "--no-first-run",
+                f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}",
+                "--virtual-time-budget=8000", "--dump-dom", path.resolve().as_uri() + hash,
+            ]  # fmt: skip
+            done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
+            return done.stdout
+
+        yield read
