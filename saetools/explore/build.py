@@ -76,7 +76,7 @@ def explore(
     head = {
         "title": title,
         "summary": summary,
-        "facts": facts(index, sae),
+        "facts": facts(index, sae, evaluation),
         "headline": headline(figures or training_rows(steps[-1] if steps else {})),
         "figures": figures,
         "training": plots.training_curve(steps),

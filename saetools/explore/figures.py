@@ -88,7 +88,9 @@ def headline(rows: Sequence[Row]) -> list[Row]:
     return first[:_N_HEADLINE]
 
 
-def facts(index: LatentIndex, sae: SAE | None) -> list[tuple[str, str]]:
+def facts(
+    index: LatentIndex, sae: SAE | None, evaluation: EvaluationReport | None
+) -> list[tuple[str, str]]:
     """What was trained on what, as pairs of a heading and a value; unknown ones are left out."""
     config = index.source.get("sae", {})
     store = index.source.get("store", {})
@@ -103,8 +105,14 @@ def facts(index: LatentIndex, sae: SAE | None) -> list[tuple[str, str]]:
         ("Corpus", store.get("corpus", {}).get("name")),
         ("Tokens trained on", None if trained is None else f"{trained:,}"),
         ("Tokens indexed", f"{index.n_tokens:,}"),
+        ("Evaluated on", None if evaluation is None else _evaluated_on(evaluation.about)),
     ]
     return [(heading, str(value)) for heading, value in pairs if value is not None]
+
+
+def _evaluated_on(about: Mapping[str, Any]) -> str | None:
+    split = {"held_out": "held-out ", "train": "training ", "all": ""}.get(about.get("split", ""))
+    return None if split is None else f"{about['n_docs']:,} {split}documents"
 
 
 def _sentence(text: str) -> str:

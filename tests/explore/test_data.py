@@ -142,11 +142,13 @@ def test_training_stands_in_for_a_missing_evaluation() -> None:
 
 
 def test_facts_name_model_hook_and_corpus(make_index: IndexMaker) -> None:
-    found = dict(facts(make_index(30), None))
+    report = EvaluationReport((), about={"split": "held_out", "n_docs": 1234})
+    found = dict(facts(make_index(30), None, report))
     assert found["Model"] == "planted model"
     assert found["Hook"] == "blocks.1.hook_resid_post"
     assert found["SAE"] == "TopK"
     assert found["Corpus"] == "planted corpus"
+    assert found["Evaluated on"] == "1,234 held-out documents"
     assert "Tokens trained on" not in found  # only the SAE knows
 
 
