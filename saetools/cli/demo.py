@@ -32,7 +32,7 @@ STAGES: dict[str, Callable[[RunFolder], Outcome]] = {
     "ablate": run_concept_ablation,
     "explore": run_explore,
 }
-_N_CONCEPTS = 8
+_N_CONCEPTS = 10
 
 
 def command(

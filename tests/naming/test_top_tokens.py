@@ -109,3 +109,10 @@ def test_z_equals_the_formula_written_out():
     wanted = delta / np.sqrt(1 / here + 1 / there)
     found = log_odds_z(np.array([count]), total, np.array([background]), rest, prior=prior)
     assert found[0] == pytest.approx(wanted)
+
+
+def test_a_word_on_which_the_latent_always_fires_is_not_held_against_it() -> None:
+    """Against the silent tokens such a word would have no background and a huge variance."""
+    counts = np.array([145.0, 54.0])  # always fires on the first; on half of the second
+    z = log_odds_z(counts, 3200.0, np.array([340.0, 240.0]), 150_000.0, prior=500.0)
+    assert z[0] > z[1] > 3

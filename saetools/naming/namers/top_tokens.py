@@ -72,7 +72,7 @@ def log_odds_z(
     Args:
         count: occurrences (or weight) of each word in the sample.
         total: the same of all words.
-        background: occurrences of each word outside the sample.
+        background: occurrences of each word in the texts that the sample is compared with.
         background_total: the same of all words.
         prior: α summed over all words.
     """
@@ -156,14 +156,17 @@ def _single(index: LatentIndex, latent: int, config: TopTokensConfig) -> Name | 
 
 
 def _z(index: LatentIndex, latent: int, rows: UnitRows, prior: float) -> npt.NDArray[np.float64]:
-    """z of each unit among the latent's tokens, each token weighted by activation / maximum."""
+    """z of each unit among the latent's tokens, each token weighted by activation / maximum.
+
+    The background is all training tokens, not those where the latent is silent: a word on which it
+    always fires would leave no background at all, and the variance would count against it.
+    """
     scale = max(float(index.max_act[latent]), 1e-12)
-    fired = int(index.stats.n_fired_train[latent])
     return log_odds_z(
         rows.mass / scale,
         float(index.stats.mass_train[latent]) / scale,
-        np.maximum(rows.background - rows.count, 0).astype(np.float64),
-        float(max(index.n_tokens_train - fired, 0)),
+        rows.background.astype(np.float64),
+        float(index.n_tokens_train),
         prior=prior,
     )
 
