@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Literal, Protocol, TextIO
+from typing import Any, Literal, Protocol, TextIO, runtime_checkable
 
 __all__ = ["SinkName", "Task", "task", "use"]
 
@@ -21,6 +21,7 @@ SinkName = Literal["auto", "rich", "plain", "jsonl", "silent"]
 _sink: ContextVar[SinkName] = ContextVar("saetools_progress_sink", default="auto")
 
 
+@runtime_checkable
 class Task(Protocol):
     """A piece of long work in progress."""
 

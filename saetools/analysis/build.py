@@ -72,7 +72,7 @@ def index_latents(
             f"index_latents: n_examples must be at least 1 and window at least 0; "
             f"got n_examples={n_examples}, window={window}"
         )
-    hook_name = _check(sae, store)
+    hook_name = _check(sae, store, model)
     rows = _rows(store, model)
     folder = Path(out).parent if out is not None else None
     if folder is not None:
@@ -116,7 +116,13 @@ class _Range(NamedTuple):
     masses: dict[str, UnitMass]
 
 
-def _check(sae: SAE, store: ActivationStore) -> str:
+def _check(sae: SAE, store: ActivationStore, model: SubjectModel) -> str:
+    held = store.manifest["model"].get("tokenizer_fingerprint")
+    if held is not None and held != model.tokenizer_fingerprint:
+        raise ConfigError(
+            f"{store.path} holds tokens of {store.manifest['model']['name']}, and {model.name} "
+            "spells them otherwise (the tokenizers differ); index with the model that was harvested"
+        )
     hook_name = str(sae.meta.get("hook_name") or store.hook_name)
     width = store.width(hook_name)
     if sae.config.d_in != width:

@@ -43,6 +43,7 @@ def run_explore(run: RunFolder) -> Outcome:
     from saetools.naming import NamesTable
 
     index, path = ensure_index(run), run.product("explore")
+    metrics = run.path / "metrics.jsonl"
     ablation = run.load_if_finished("ablate", ConceptAblationReport.load)
     names = run.load_if_finished("name", NamesTable.load)
     evaluation = run.load_if_finished("evaluate", EvaluationReport.load)
@@ -52,7 +53,7 @@ def run_explore(run: RunFolder) -> Outcome:
             names=names,
             sae=run.sae(),
             evaluation=evaluation,
-            training=run.path / "metrics.jsonl",
+            training=metrics if metrics.exists() else None,
             ablation=ablation,
             title=run.config.name,
             out=path,

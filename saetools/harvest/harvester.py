@@ -89,7 +89,12 @@ def harvest(
     ctx_len = min(ctx_len or model.ctx_len, model.ctx_len)
     split = held_out(len(corpus), fraction=held_out_fraction, seed=seed)
     manifest = {
-        "model": {"name": model.name, "kind": model.kind, "fingerprint": model.fingerprint},
+        "model": {
+            "name": model.name,
+            "kind": model.kind,
+            "fingerprint": model.fingerprint,
+            "tokenizer_fingerprint": model.tokenizer_fingerprint,
+        },
         "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint, "n_docs": len(corpus)},
         "widths": {name: model.width(name) for name in names},
         "dtype": dtype,

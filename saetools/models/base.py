@@ -76,6 +76,11 @@ class SubjectModel(ABC):
     def fingerprint(self) -> str:
         """Hash of the weights, 16 hex digits; equal for equal weights, wherever they came from."""
 
+    @property
+    @abstractmethod
+    def tokenizer_fingerprint(self) -> str:
+        """Hash of the tokenizer's vocabulary and special tokens, 16 hex digits."""
+
     @abstractmethod
     def hook_names(self) -> tuple[str, ...]:
         """All hook names that this model has, in transformer_lens spelling."""

@@ -8,16 +8,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from saetools.config import validate
 from saetools.errors import FormatError, SaetoolsError, ShapeError
 from saetools.registry import Registry
 from saetools.sae import ops
-from saetools.sae.config import SAEConfig, validated
+from saetools.sae.config import SAEConfig
 from saetools.sae.folder import read_folder, write_folder
 from saetools.sae.selection import Selection
 from saetools.types import SparseLatents
@@ -140,7 +141,7 @@ class SAE(nn.Module, ABC):
         fvu = residual.square().sum() / (variance * max(len(x), 1))
         return Loss(total, fvu, aux.detach(), chosen)
 
-    def folded(self, scale: float) -> Self:
+    def folded(self, scale: float) -> "SAE":
         """The SAE that does on x what this one does on scale · x; decoder rows keep unit norm.
 
         With x' = scale·x: x_hat = x_hat'/scale needs b_dec/scale, b_enc/scale and W unchanged.
@@ -170,9 +171,9 @@ class SAE(nn.Module, ABC):
         fields, meta, tensors = read_folder(folder)
         try:
             arch = ARCHS.get(str(fields.get("type")))
-            sae = arch(validated(arch.Config, fields), meta=meta)
+            sae = arch(validate(arch.Config, fields, what="config.json"), meta=meta)
         except SaetoolsError as error:
-            raise FormatError(f"{folder}: config.json does not describe an SAE: {error}") from error
+            raise FormatError(f"{folder} does not describe an SAE: {error}") from error
         if "W_enc" in tensors:
             tensors["W_enc_rows"] = tensors.pop("W_enc").T.contiguous()
         wanted = {name: tuple(tensor.shape) for name, tensor in sae.state_dict().items()}

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from saetools.config import validate
 from saetools.sae.base import ARCHS, SAE
-from saetools.sae.config import SAEConfig, validated
+from saetools.sae.config import SAEConfig
 
 __all__ = ["build_sae", "sae_config"]
 
@@ -41,4 +42,5 @@ def build_sae(
 
 def sae_config(fields: Mapping[str, Any]) -> SAEConfig:
     """Validate a mapping of fields with the config of the architecture that its `type` names."""
-    return validated(ARCHS.get(str(fields.get("type"))).Config, fields)
+    kind = str(fields.get("type"))
+    return validate(ARCHS.get(kind).Config, fields, what=f"SAE architecture '{kind}'")

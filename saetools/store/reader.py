@@ -6,7 +6,7 @@ from functools import cached_property
 from html import escape
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 import h5py
 import numpy as np
@@ -47,7 +47,7 @@ class ActivationStore:
         self.manifest: dict[str, Any] = json.loads(file.attrs["manifest"])
 
     @classmethod
-    def open(cls, path: str | Path, *, allow_incomplete: bool = False) -> Self:
+    def open(cls, path: str | Path, *, allow_incomplete: bool = False) -> "ActivationStore":
         """Open a store for reading.
 
         Raises:
@@ -217,7 +217,7 @@ class ActivationStore:
         """Close the file."""
         self._file.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ActivationStore":
         return self
 
     def __exit__(

@@ -1,8 +1,6 @@
 """Settings of a training run."""
 
 import math
-from typing import Self
-
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = ["TrainConfig"]
@@ -53,7 +51,7 @@ class TrainConfig(BaseModel):
     seed: int = Field(default=0, description="of the order of the data")
 
     @model_validator(mode="after")
-    def _phases_fit(self) -> Self:
+    def _phases_fit(self) -> "TrainConfig":
         if self.warmup_fraction + self.decay_fraction > 1:
             raise ValueError(
                 f"warmup_fraction ({self.warmup_fraction}) and decay_fraction "

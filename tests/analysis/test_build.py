@@ -158,3 +158,10 @@ def test_a_real_model_and_store_can_be_indexed(tiny_encoder, tmp_path):
     assert index.firing_rate.sum() == pytest.approx(4, abs=0.5)
     context = index[int(index.live[0])].examples[0]
     assert "".join(context.tokens).strip() in " ".join(texts)
+
+
+def test_a_model_with_another_tokenizer_is_refused(known):
+    known.store.manifest["model"]["tokenizer_fingerprint"] = "a" * 16
+    known.model.tokenizer_fingerprint, known.model.name = "b" * 16, "stranger"
+    with pytest.raises(ConfigError, match="planted, and stranger spells them otherwise"):
+        known.index()

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 
@@ -134,3 +135,10 @@ def test_the_shared_stories_load(shared_dir):
     corpus = _load(shared_dir / "text" / "tinystories_valid.jsonl")
     assert len(corpus) == 300
     assert corpus[0].text.startswith("Once upon a time")
+
+
+def test_rows_whose_text_is_blank_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "first"}\n{"text": "  "}\n{"text": "second"}\n')
+    corpus = load_corpus({"type": "files", "path": str(path)})
+    assert [document.text for document in corpus] == ["first", "second"]

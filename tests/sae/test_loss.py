@@ -95,7 +95,7 @@ def test_wrong_width_names_both_widths() -> None:
     ("fields", "words"),
     [
         ({"k": 9}, "k is 9 but the dictionary has only 8"),
-        ({"k": 0}, "greater than or equal to 1"),
+        ({"k": 0}, "k = 0 is out of range; allowed: >= 1"),
         ({"kk": 2}, "did you mean 'k'"),
         ({"k": 2, "type": "matryoshka", "widths": (4, 4, 8)}, "strictly increasing"),
         ({"k": 2, "type": "matryoshka", "widths": (2, 4)}, r"end at n_latents \(8\)"),

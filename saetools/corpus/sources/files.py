@@ -62,7 +62,8 @@ class Files:
     def load(config: FilesConfig) -> list[Document]:
         """Read all documents; empty ones are left out."""
         files = _find(config.path)
-        documents = [document for file in files for document in _read(file, config)]
+        read = (document for file in files for document in _read(file, config))
+        documents = [document for document in read if document.text.strip()]
         if not documents:
             names = ", ".join(file.name for file in files[:5])
             raise ConfigError(

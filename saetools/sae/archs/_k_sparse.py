@@ -1,7 +1,5 @@
 """The config fields that the k-sparse family shares."""
 
-from typing import Self
-
 from pydantic import Field, model_validator
 
 from saetools.sae.config import SAEConfig
@@ -17,7 +15,7 @@ class KSparseConfig(SAEConfig):
     )
 
     @model_validator(mode="after")
-    def _k_fits(self) -> Self:
+    def _k_fits(self) -> "KSparseConfig":
         if self.k > self.n_latents:
             raise ValueError(
                 f"k is {self.k} but the dictionary has only {self.n_latents} latents; "

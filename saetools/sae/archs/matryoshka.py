@@ -6,7 +6,7 @@ reconstructions at all widths are then cumulative sums over levels and cost one 
 """
 
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -44,7 +44,7 @@ class MatryoshkaConfig(KSparseConfig):
         return data
 
     @model_validator(mode="after")
-    def _widths_nest(self) -> Self:
+    def _widths_nest(self) -> "MatryoshkaConfig":
         rising = all(a < b for a, b in pairwise(self.widths))
         if not rising or self.widths[0] < 1 or self.widths[-1] != self.n_latents:
             raise ValueError(
