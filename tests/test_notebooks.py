@@ -27,7 +27,9 @@ def test_notebook_is_committed_clean(path: Path) -> None:
         if cell.cell_type == "code":
             assert cell.outputs == []
             assert cell.execution_count is None
-            assert len(cell.source.splitlines()) <= 15, "logic longer than a cell belongs in saetools"
+            assert len(cell.source.splitlines()) <= 15, (
+                "logic longer than a cell belongs in saetools"
+            )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -37,7 +39,9 @@ def test_notebook_runs(path: Path, tmp_path: Path) -> None:
     (parameters,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
     known = {line.split("=")[0].strip() for line in parameters.source.splitlines()}
     assert set(SLICES[path.stem]) <= known
-    parameters.source = "\n".join(f"{name} = {value!r}" for name, value in SLICES[path.stem].items())
+    parameters.source = "\n".join(
+        f"{name} = {value!r}" for name, value in SLICES[path.stem].items()
+    )
     parameters.source += "\nimport torch; torch.set_num_threads(1)"
     client = nbclient.NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}

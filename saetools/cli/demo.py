@@ -117,12 +117,15 @@ def _figures(run: RunFolder) -> dict[str, Any]:
 
 
 def _concepts(run: RunFolder) -> str:
-    hits = ensure_index(run).concepts(top=_N_CONCEPTS)
-    if not hits:
-        return "No concepts: no label of the corpus has enough documents."
-    lines = [
-        f"  {hit.label:<22} latent {hit.latent:<6} AUROC {hit.auroc_held_out:.2f} "
-        f"on {hit.n_docs_held_out} held-out documents"
-        for hit in hits
-    ]
-    return "\n".join(["Concepts that one latent tells (chosen on training documents):", *lines])
+    """The latents that tell a label best, with their names."""
+    from saetools.naming import NamesTable  # heavy: torch, h5py
+
+    names = NamesTable.load(run.product("name"))
+    lines = ["Concepts that one latent tells (chosen on training documents, measured on others):"]
+    for hit in ensure_index(run).concepts(top=_N_CONCEPTS):
+        name = names.get(hit.latent)
+        lines.append(
+            f"  {hit.label:<16} latent {hit.latent:<5} AUROC {hit.auroc_held_out:.2f} on "
+            f"{hit.n_docs_held_out:>3} documents   {name.name if name else ''}"
+        )
+    return "\n".join(lines)
