@@ -1,6 +1,7 @@
 """Settings of a training run."""
 
 import math
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = ["TrainConfig"]
