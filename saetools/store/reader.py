@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterator
 from functools import cached_property
 from html import escape
+from operator import index
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, SupportsIndex
 
 import h5py
 import numpy as np
@@ -136,15 +137,16 @@ class ActivationStore:
         return int(self.manifest["widths"][self._hook(hook_name)])
 
     def rows(
-        self, start: int, stop: int, *, hook_name: str | None = None
+        self, start: SupportsIndex, stop: SupportsIndex, *, hook_name: str | None = None
     ) -> Float[Tensor, "n d_in"]:
         """Activations of rows `start` to `stop` (excluded), as float32."""
-        return self._raw(start, min(stop, self.n_tokens), self._hook(hook_name)).float()
+        end = min(index(stop), self.n_tokens)
+        return self._raw(index(start), end, self._hook(hook_name)).float()
 
-    def columns(self, start: int, stop: int) -> TokenColumns:
+    def columns(self, start: SupportsIndex, stop: SupportsIndex) -> TokenColumns:
         """Token ids, documents and positions of rows `start` to `stop` (excluded)."""
-        stop = min(stop, self.n_tokens)
-        return TokenColumns(*(self._file[name][start:stop] for name in TokenColumns._fields))
+        span = slice(index(start), min(index(stop), self.n_tokens))
+        return TokenColumns(*(self._file[name][span] for name in TokenColumns._fields))
 
     def moments(self, hook_name: str | None = None) -> Moments:
         """Count, mean and variance of all rows of a hook, held-out ones included."""
