@@ -84,7 +84,7 @@ def run_all(run: RunFolder) -> Outcome:
         else:
             note = stage(run).title
         table.append({"stage": name, "seconds": run.seconds(name), "result": note})
-    parts = [_concepts(run)]
+    parts = [_concepts(run), _ablation(run)]
     if kept:
         parts.append(f"Kept from an earlier run: {', '.join(kept)} (their seconds are from then).")
     page = run.product("explore")
@@ -104,16 +104,12 @@ def _has_concept(run: RunFolder) -> bool:
 
 def _figures(run: RunFolder) -> dict[str, Any]:
     """The numbers of a run that stand for the rest, each from held-out documents."""
-    from saetools.evaluate import ConceptAblationReport, EvaluationReport  # heavy: torch, sklearn
+    from saetools.evaluate import EvaluationReport  # heavy: torch, sklearn
 
     figures: dict[str, Any] = {}
     with run.store() as store:
         figures |= {"tokens": store.n_tokens, "documents": store.n_docs}
-    figures |= EvaluationReport.load(run.product("evaluate")).values
-    ablation = run.load_if_finished("ablate", ConceptAblationReport.load)
-    if ablation is not None:
-        figures[f"without '{ablation.concept}'"] = ablation.verdict
-    return figures
+    return figures | EvaluationReport.load(run.product("evaluate")).values
 
 
 def _concepts(run: RunFolder) -> str:
@@ -129,3 +125,29 @@ def _concepts(run: RunFolder) -> str:
             f"{hit.n_docs_held_out:>3} documents   {name.name if name else ''}"
         )
     return "\n".join(lines)
+
+
+def _ablation(run: RunFolder) -> str:
+    """What switching the concept's latents off did, beside the control, and the verdict."""
+    from saetools.evaluate import ConceptAblationReport  # heavy: torch, sklearn
+
+    report = run.load_if_finished("ablate", ConceptAblationReport.load)
+    if report is None:
+        return "No concept was switched off: no label of the corpus has enough documents."
+    final = {(r.condition, r.metric): r.value for r in report.rows if r.place == "final"}
+    # The probe trained before is, on clean documents, the fresh probe itself.
+    final["clean", "transfer_balanced_accuracy"] = final["clean", "balanced_accuracy"]
+    figures = {
+        "fresh probe, AUROC": "auroc",
+        "probe trained before, bal. acc.": "transfer_balanced_accuracy",
+        "accuracy on the other labels": "other_labels_accuracy",
+        "cosine to before, its documents": "cosine_concept",
+        "cosine to before, the others": "cosine_other",
+    }
+    lines = [f"Latents of '{report.concept}' switched off, final embedding (held-out documents):"]
+    lines.append(f"  {'':<32}{'clean':>10}{'ablated':>10}{'control':>10}")
+    for label, metric in figures.items():
+        cells = [final.get((condition, metric)) for condition in ("clean", "ablated", "control")]
+        shown = [f"{'-' if value is None else f'{value:.3f}':>10}" for value in cells]
+        lines.append(f"  {label:<32}{''.join(shown)}")
+    return "\n".join([*lines, report.verdict])
