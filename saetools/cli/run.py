@@ -156,12 +156,16 @@ class RunFolder:
             self._need(needed)
         held = {file: _read(self.path / file) for file in _OWN_FILES}
         entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else None
+        new_parents = [folder for folder in self.path.parents if not folder.exists()]
         self._begin(name, entries)
         started = time.monotonic()
         try:
             yield
         except SaetoolsError:
             self._take_back(held, entries)
+            for folder in new_parents:
+                if folder.exists() and not any(folder.iterdir()):
+                    folder.rmdir()
             raise
         self._stamp(name, finished=True, seconds=round(time.monotonic() - started, 2))
 

@@ -47,11 +47,11 @@ def test_a_setting_of_a_plugin_is_checked_before_anything_runs(
 
 
 def test_a_missing_hook_is_named_and_nothing_is_left(cli, recipe: Path, tmp_path: Path):
-    out = tmp_path / "run"
+    out = tmp_path / "runs" / "new" / "run"
     result = cli("harvest", recipe, "--out", out, "harvest.hook_name=resid_post.99")
     assert result.exit_code == 1
     assert "resid_post.99" in result.stderr
-    assert not out.exists()
+    assert not (tmp_path / "runs").exists(), "parents that were made for it go too"
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", '{"text": ""}\n'])
