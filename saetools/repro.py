@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import platform
 import subprocess
@@ -47,13 +48,27 @@ def environment(*, seed: int | None = None) -> dict[str, Any]:
 
 
 def write_json(path: str | Path, value: Any) -> Path:
-    """Write `value` to `path` so that a reader sees the old file or the whole new one."""
+    """Write `value` to `path` so that a reader sees the old file or the whole new one.
+
+    NaN and infinite numbers, which JSON does not have, become null.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(path.name + ".partial")
-    scratch.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
+    text = json.dumps(_json_ready(value), indent=2, default=str, allow_nan=False)
+    scratch.write_text(text + "\n", encoding="utf-8")
     os.replace(scratch, path)
     return path
+
+
+def _json_ready(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _json_ready(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_ready(inner) for inner in value]
+    return value
 
 
 def _version(package: str) -> str | None:
