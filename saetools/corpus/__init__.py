@@ -6,8 +6,10 @@ from saetools.corpus.base import (
     CorpusConfig,
     CorpusSource,
     Document,
+    Message,
     load_corpus,
 )
+from saetools.corpus.fit import check_tokens, for_model, render_chats
 from saetools.corpus.split import held_out
 
 __all__ = [
@@ -16,6 +18,10 @@ __all__ = [
     "CorpusConfig",
     "CorpusSource",
     "Document",
+    "Message",
+    "check_tokens",
+    "for_model",
     "held_out",
     "load_corpus",
+    "render_chats",
 ]

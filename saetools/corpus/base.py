@@ -1,7 +1,9 @@
 """Documents, a corpus of them, and the registry of places they come from.
 
 A source is one file in `saetools/corpus/sources/`: a class with a frozen `Config` and a `load`.
-This module does not read texts itself and knows no tokenizer.
+This module does not read texts itself and knows no tokenizer; `fit` makes a corpus of chats or of
+token ids ready for a model. A corpus is held in memory as a whole: for texts that do not fit, cap
+`n_docs`, or harvest part by part and merge the stores.
 """
 
 import hashlib
@@ -10,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, overload
+from typing import Any, NamedTuple, Protocol, overload
 
 from pydantic import BaseModel, ConfigDict
 
@@ -24,8 +26,16 @@ __all__ = [
     "CorpusConfig",
     "CorpusSource",
     "Document",
+    "Message",
     "load_corpus",
 ]
+
+
+class Message(NamedTuple):
+    """One turn of a chat: who speaks ("user", "assistant", "system", ...), and what is said."""
+
+    role: str
+    content: str
 
 
 @dataclass(frozen=True)
@@ -33,14 +43,28 @@ class Document:
     """One text, with what is known about it.
 
     Args:
-        text: the text itself.
+        text: the text itself; of token ids, what they spell, or "" while that is not known.
         label: class of the text (a topic, a genre, a module name), None if it has none.
         title: where it comes from, for people to read.
+        token_ids: the text as some tokenizer has cut it, None if it comes as text.
+        messages: the chat that `text` shows, None if it is none.
     """
 
     text: str
     label: str | None = None
     title: str | None = None
+    token_ids: tuple[int, ...] | None = None
+    messages: tuple[Message, ...] | None = None
+
+    @property
+    def content(self) -> str | tuple[int, ...]:
+        """What a model is given: the token ids if there are any, else the text."""
+        return self.text if self.token_ids is None else self.token_ids
+
+    @property
+    def blank(self) -> bool:
+        """True if there is nothing to read in it."""
+        return not (self.text.strip() if self.token_ids is None else self.token_ids)
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,10 +74,12 @@ class Corpus:
     Args:
         documents: the documents.
         name: what the corpus is called in manifests and reports.
+        tokenizer: of token ids: the name or fingerprint of the tokenizer that made them.
     """
 
     documents: tuple[Document, ...]
     name: str
+    tokenizer: str | None = None
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -84,10 +110,17 @@ class Corpus:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all texts and labels in order, 16 hex digits; titles do not count."""
+        """Hash of all texts and labels in order, 16 hex digits; titles do not count.
+
+        Token ids count in the place of the text that they spell.
+        """
         digest = hashlib.sha256()
         for document in self.documents:
-            for part in (document.text, document.label):
+            text: str | None = document.text
+            if document.token_ids is not None:
+                digest.update(b"ids" + b",".join(b"%d" % token for token in document.token_ids))
+                text = None
+            for part in (text, document.label):
                 data = b"" if part is None else part.encode("utf-8", "surrogatepass")
                 # The length keeps ("ab", "c") apart from ("a", "bc"), -1 keeps None from "".
                 digest.update(b"%d:" % (-1 if part is None else len(data)) + data)
@@ -116,6 +149,11 @@ class CorpusConfig(BaseModel):
     def source(self) -> str:
         """What was read, for the name of the corpus; empty where the type says it all."""
         return ""
+
+    @property
+    def token_source(self) -> str | None:
+        """Name or fingerprint of the tokenizer that made the token ids; None for texts."""
+        return None
 
 
 class CorpusSource(Protocol):
@@ -160,4 +198,4 @@ def load_corpus(config: Mapping[str, Any]) -> Corpus:
             f"loosen the filters or point it at other texts"
         )
     name = f"{kind}:{settings.source}" if settings.source else kind
-    return Corpus(documents, name)
+    return Corpus(documents, name, settings.token_source)

@@ -95,15 +95,26 @@ class SubjectModel(ABC):
             HookNotFoundError: the model lacks it; the message has the three nearest names.
         """
 
+    def aliases(self, hook_name: str) -> list[str]:
+        """Return all spellings of a hook that `resolve` understands, the canonical one first.
+
+        Raises:
+            HookNotFoundError: the model lacks it.
+        """
+        return [self.resolve(hook_name)]
+
     @abstractmethod
     def width(self, hook_name: str) -> int:
         """Width `d_in` of the activation at a hook."""
 
     @abstractmethod
-    def tokenize(self, texts: Sequence[str], *, ctx_len: int | None = None) -> TokenBatch:
+    def tokenize(
+        self, texts: Sequence[str | Sequence[int]], *, ctx_len: int | None = None
+    ) -> TokenBatch:
         """Tokenize texts as the model expects them, truncated to `ctx_len` tokens, right-padded.
 
-        The batch is on the model's device.
+        Token ids may stand in the place of a text; they get the model's special tokens if they
+        lack them. The batch is on the model's device.
         """
 
     @abstractmethod
@@ -171,6 +182,6 @@ class TextEncoder(SubjectModel):
 
     @abstractmethod
     def embed(
-        self, texts: Sequence[str] | TokenBatch, *, batch_size: int = 32
+        self, texts: Sequence[str | Sequence[int]] | TokenBatch, *, batch_size: int = 32
     ) -> Float[Tensor, "n d_model"]:
         """Final embedding of each text: pooled over real tokens, normalised if the model says."""

@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from saetools.errors import BridgeError, ConfigError, ShapeError
+from saetools.errors import BridgeError, ConfigError, FormatError, ShapeError
 from saetools.models._hooks import read
 from saetools.models.base import Edit, SubjectModel, TokenBatch
 from saetools.models.bridge import Bridge, boot
 from saetools.models.edit_stack import EditStack
-from saetools.models.hook_names import canonical, layer_of, not_found, parse
-from saetools.models.sites import bridge_name, model_type, sites_of
+from saetools.models.hook_names import aliases, canonical, layer_of, not_found, parse
+from saetools.models.sites import bridge_name, model_type, output_paths, sites_of
 from saetools.models.tokens import special_ids, tokenizer_fingerprint
 from saetools.models.weights import WeightStamp, fingerprint_weights, weight_stamp
 
@@ -45,7 +45,7 @@ class HFSubject(SubjectModel):
         ctx_len: int | None = None,
         bridge: Bridge | None = None,
     ) -> None:
-        config: Any = hf.config
+        config = _sized_config(hf)
         self.hf = hf
         self.tokenizer = tokenizer
         self.name = name
@@ -53,6 +53,8 @@ class HFSubject(SubjectModel):
         self.n_layers = int(config.num_hidden_layers)
         self.ctx_len = min(_longest(hf, tokenizer), ctx_len or _NO_LIMIT)
         self._sites = sites_of(hf, self.n_layers)
+        self._paths = output_paths(hf, self._sites)
+        self._by_path = {path: name for name, path in self._paths.items()}
         self._edits = EditStack(hf, self._sites, special_ids(tokenizer))
         self._given_bridge = bridge
         self._booted: tuple[WeightStamp, Bridge] | None = None
@@ -101,6 +103,8 @@ class HFSubject(SubjectModel):
         Raises:
             HookNotFoundError: the model lacks it.
         """
+        if hook_name in self._by_path:
+            return self._by_path[hook_name]
         site = parse(hook_name)
         if site is not None and canonical(site) in self._sites:
             return canonical(site)
@@ -121,6 +125,19 @@ class HFSubject(SubjectModel):
                     return hook_name
                 known += [name for name in layouts if name not in self._sites]
         raise not_found(hook_name, model=self.name, n_layers=self.n_layers, known=known, why=why)
+
+    def aliases(self, hook_name: str) -> list[str]:
+        """All spellings of a hook that `resolve` understands, the canonical one first.
+
+        `resid_post.3` gives `blocks.3.hook_resid_post`, `blocks.3.hook_out`, `resid_post.3` and,
+        for a Llama, `model.layers.3`.
+
+        Raises:
+            HookNotFoundError: the model lacks it.
+        """
+        name = self.resolve(hook_name)
+        site = parse(name) if name in self._sites else None
+        return [name] if site is None else aliases(site, self._paths.get(name))
 
     def width(self, hook_name: str) -> int:
         """Width of the activation at a hook; heads are joined.
@@ -219,6 +236,18 @@ class HFSubject(SubjectModel):
         finally:
             for module in training:
                 module.training = True
+
+
+def _sized_config(hf: nn.Module) -> Any:
+    config: Any = hf.config
+    if not hasattr(config, "hidden_size") or not hasattr(config, "num_hidden_layers"):
+        parts = [name for name in vars(config) if name.endswith("_config")]
+        raise FormatError(
+            f"looked in the config of {type(hf).__name__} for the width and the number of its "
+            f"blocks (hidden_size, num_hidden_layers); it has {', '.join(parts) or 'neither'}. "
+            "Pass the text part of the model on its own, e.g. model.text_model"
+        )
+    return config
 
 
 def _longest(hf: nn.Module, tokenizer: Any) -> int:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, get_args
 
 from saetools.errors import HookNotFoundError, nearest
 
-__all__ = ["HookSite", "SiteKind", "canonical", "layer_of", "not_found", "parse"]
+__all__ = ["HookSite", "SiteKind", "aliases", "canonical", "layer_of", "not_found", "parse"]
 
 SiteKind = Literal["resid_pre", "attn_out", "mlp_out", "resid_post"]
 """Sites that plain forward hooks reach, in the order in which a block computes them."""
@@ -56,6 +56,19 @@ def parse(hook_name: str) -> HookSite | None:
 def canonical(site: HookSite) -> str:
     """Return the transformer_lens name of a plain site."""
     return f"blocks.{site.layer}.hook_{site.kind}"
+
+
+def aliases(site: HookSite, module_path: str | None = None) -> list[str]:
+    """Return all spellings of a plain site, the canonical one first.
+
+    Args:
+        site: the site.
+        module_path: where in the Hugging Face model the module sits whose output it is, e.g.
+            `model.layers.3`; None where it is no module's output.
+    """
+    second = [f"blocks.{site.layer}.hook_{a}" for a, kind in _ALIASES.items() if kind == site.kind]
+    path = [] if module_path is None else [module_path]
+    return [canonical(site), *second, f"{site.kind}.{site.layer}", *path]
 
 
 def layer_of(hook_name: str) -> int | None:

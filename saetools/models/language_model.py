@@ -25,8 +25,13 @@ class HFLanguageModel(HFSubject, LanguageModel):
         model.activations(model.tokenize(["A cat"]), ["resid_post.2"])
     """
 
-    def tokenize(self, texts: Sequence[str], *, ctx_len: int | None = None) -> TokenBatch:
-        """Tokenize texts with BOS first, truncated to `ctx_len` tokens, right-padded."""
+    def tokenize(
+        self, texts: Sequence[str | Sequence[int]], *, ctx_len: int | None = None
+    ) -> TokenBatch:
+        """Tokenize texts with BOS first, truncated to `ctx_len` tokens, right-padded.
+
+        Token ids may stand in the place of a text.
+        """
         rows = encode_with_bos(self.tokenizer, texts, self._limit(ctx_len))
         return pad(rows, self.tokenizer, self.device)
 

@@ -99,17 +99,19 @@ def from_hf(
     """Make a subject model of a Hugging Face model, or a TransformerBridge, already in memory.
 
     Args:
-        hf_module: the model. It is not copied, and not changed. Of an encoder-decoder the encoder
-            is taken.
+        hf_module: the model, fine-tuned or quantized as it may be. It is not copied, and not
+            changed. Of an encoder-decoder the encoder is taken; of a PEFT model the model inside,
+            adapters and all.
         tokenizer: its tokenizer; None takes the bridge's.
         kind: "language_model", "text_encoder", or "auto" to go by the model's class.
         name: what to call it; None takes the name in its config.
 
     Raises:
-        ConfigError: no tokenizer, or a bridge that no longer is its Hugging Face model.
+        ConfigError: no tokenizer, a bridge that no longer is its Hugging Face model, or a PEFT
+            model whose prompt is learned.
     """
     bridge = wrap(hf_module) if is_bridge(hf_module) else None
-    hf: Any = hf_module if bridge is None else bridge.root
+    hf: Any = _inside_peft(hf_module) if bridge is None else bridge.root
     if tokenizer is None:
         tokenizer = getattr(hf_module, "tokenizer", None)
     if tokenizer is None:
@@ -123,6 +125,23 @@ def from_hf(
     if getattr(hf.config, "is_encoder_decoder", False) and hasattr(hf, "get_encoder"):
         hf = hf.get_encoder()
     return HFTextEncoder(hf, tokenizer, name=name, bridge=bridge)
+
+
+def _inside_peft(model: Any) -> Any:
+    """The Hugging Face model that PEFT has put its adapters into; the model itself if it has not.
+
+    Does not import peft to find out.
+    """
+    if not any(base.__name__ == "PeftModel" for base in type(model).__mro__):
+        return model
+    if any(config.is_prompt_learning for config in model.peft_config.values()):
+        kinds = ", ".join(str(c.peft_type).rsplit(".", 1)[-1] for c in model.peft_config.values())
+        raise ConfigError(
+            f"from_hf got a PEFT model of type {kinds}, whose learned prompt stands before the "
+            "text and belongs to no token of it; pass model.get_base_model() to read the model "
+            "without the prompt, or an adapter that changes weights, such as LoRA"
+        )
+    return model.get_base_model()
 
 
 @dataclass(frozen=True)
@@ -140,7 +159,7 @@ def _fetch(source: str, *, kind: KindName, dtype: torch.dtype | None, local: boo
     """Let Hugging Face load a directory or a hub name, in silence.
 
     Raises what Hugging Face raises: OSError where something is not there, ValueError or KeyError
-    where it makes no sense.
+    where it makes no sense, RuntimeError where weights do not fit the config.
     """
     where = {"local_files_only": local}
     with quiet():
@@ -185,6 +204,12 @@ def _finish(parts: _Parts, *, name: str, device: torch.device | str | None) -> S
 def _from_folder(folder: Path, *, kind: KindName, dtype: torch.dtype | None) -> _Parts:
     held = sorted(path.name for path in folder.iterdir())
     shown = ", ".join(held[:8]) or "nothing"
+    if "adapter_config.json" in held and "config.json" not in held:
+        raise FormatError(
+            f"'{folder}' is a PEFT adapter and not a model. Found: {shown}. Load it with "
+            "peft.AutoPeftModelForCausalLM.from_pretrained and pass model and tokenizer to "
+            "saetools.models.from_hf, or save model.merge_and_unload() and give that directory"
+        )
     if "config.json" not in held:
         raise FormatError(
             f"'{folder}' is not a model directory: it has no config.json. Found: {shown}. Give the "
@@ -199,7 +224,7 @@ def _from_folder(folder: Path, *, kind: KindName, dtype: torch.dtype | None) -> 
         return _fetch(str(folder), kind=kind, dtype=dtype, local=True)
     except SaetoolsError:
         raise
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise FormatError(
             f"'{folder}' has a config.json and weights, but Hugging Face cannot load it: "
             f"{_first_line(error)}"

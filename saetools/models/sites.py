@@ -11,7 +11,7 @@ For BERT the bridge of transformer_lens 4.3 departs from its own definition and 
 `attn.o.hook_out` is the same tensor.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from torch import nn
 from saetools.errors import FormatError
 from saetools.models.hook_names import HookSite, canonical
 
-__all__ = ["Site", "blocks_of", "bridge_name", "model_type", "sites_of"]
+__all__ = ["Site", "blocks_of", "bridge_name", "model_type", "output_paths", "sites_of"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ _SUBLAYERS: dict[str, dict[str, str]] = {
     "xlm-roberta": _BERT,
     "distilbert": {"attn_out": "attention", "mlp_out": "ffn"},
     "mpnet": {"attn_out": "attention.attn", "mlp_out": "output.dense"},
+    "modernbert": {"attn_out": "attn", "mlp_out": "mlp"},
     "clip": _LLAMA,
     "clip_text_model": _LLAMA,
     "t5": {"attn_out": "layer.0.SelfAttention", "mlp_out": "layer.1.DenseReluDense"},
@@ -100,6 +101,17 @@ def sites_of(hf: nn.Module, n_layers: int) -> dict[str, Site]:
             sites[canonical(HookSite("mlp_out", layer))] = Site(module, "output")
         sites[canonical(HookSite("resid_post", layer))] = Site(block, "output")
     return sites
+
+
+def output_paths(hf: nn.Module, sites: Mapping[str, Site]) -> dict[str, str]:
+    """Path in the module tree, by site, of the module whose output the site is."""
+    paths = {id(module): path for path, module in hf.named_modules()}
+    return {
+        # What transformer_lens has wrapped is called as it was before.
+        name: paths[id(site.module)].replace("._original_component", "")
+        for name, site in sites.items()
+        if site.side == "output"
+    }
 
 
 def bridge_name(name: str, family: str) -> str:

@@ -41,13 +41,18 @@ class HFTextEncoder(HFSubject, TextEncoder):
         self.pooling = chosen.mode
         self.normalize = chosen.normalize
 
-    def tokenize(self, texts: Sequence[str], *, ctx_len: int | None = None) -> TokenBatch:
-        """Tokenize texts with the tokenizer's special tokens, truncated, right-padded."""
+    def tokenize(
+        self, texts: Sequence[str | Sequence[int]], *, ctx_len: int | None = None
+    ) -> TokenBatch:
+        """Tokenize texts with the tokenizer's special tokens, truncated, right-padded.
+
+        Token ids may stand in the place of a text.
+        """
         rows = encode_with_template(self.tokenizer, texts, self._limit(ctx_len))
         return pad(rows, self.tokenizer, self.device)
 
     def embed(
-        self, texts: Sequence[str] | TokenBatch, *, batch_size: int = 32
+        self, texts: Sequence[str | Sequence[int]] | TokenBatch, *, batch_size: int = 32
     ) -> Float[Tensor, "n d_model"]:
         """Final embedding of each text: pooled over real tokens and normalised as the model says.
 

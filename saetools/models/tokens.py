@@ -4,7 +4,7 @@ Rows are right-padded; a language model's row starts with its BOS token exactly 
 tokenizer has one (what transformer_lens calls `prepend_bos`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -42,18 +42,36 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
     return fingerprint([sorted(tokenizer.get_vocab().items()), special_ids(tokenizer)])
 
 
-def encode_with_bos(tokenizer: Any, texts: Sequence[str], ctx_len: int) -> list[list[int]]:
-    """Token ids as a causal language model expects them: BOS once, nothing at the end."""
+def encode_with_bos(
+    tokenizer: Any, texts: Sequence[str | Sequence[int]], ctx_len: int
+) -> list[list[int]]:
+    """Token ids as a causal language model expects them: BOS once, nothing at the end.
+
+    Token ids in the place of a text are kept, but for padding at their ends.
+    """
     bos = tokenizer.bos_token_id
     rows = _encode(tokenizer, texts, ctx_len, add_special_tokens=False)
-    if bos is None:
+    lead = [] if bos is None else [bos]
+    return [(row if row[:1] == lead else [*lead, *row])[:ctx_len] for row in rows]
+
+
+def encode_with_template(
+    tokenizer: Any, texts: Sequence[str | Sequence[int]], ctx_len: int
+) -> list[list[int]]:
+    """Token ids as a text encoder expects them, with the special tokens its tokenizer adds.
+
+    Token ids in the place of a text get these, too, unless they have them; what is too long loses
+    its last ordinary tokens.
+    """
+    rows = _encode(tokenizer, texts, ctx_len, add_special_tokens=True)
+    if all(isinstance(text, str) for text in texts):
         return rows
-    return [row if row[:1] == [bos] else [bos, *row][:ctx_len] for row in rows]
-
-
-def encode_with_template(tokenizer: Any, texts: Sequence[str], ctx_len: int) -> list[list[int]]:
-    """Token ids as a text encoder expects them, with the special tokens its tokenizer adds."""
-    return _encode(tokenizer, texts, ctx_len, add_special_tokens=True)
+    before, after = _template(tokenizer)
+    room = ctx_len - len(before) - len(after)
+    return [
+        row if isinstance(text, str) else [*before, *_bare(row, before, after)[:room], *after]
+        for row, text in zip(rows, texts, strict=True)
+    ]
 
 
 def pad(rows: Sequence[Sequence[int]], tokenizer: Any, device: torch.device) -> TokenBatch:
@@ -77,21 +95,66 @@ def is_special(ids: Int[Tensor, "batch pos"], specials: Sequence[int]) -> Bool[T
 
 
 def _encode(
-    tokenizer: Any, texts: Sequence[str], ctx_len: int, *, add_special_tokens: bool
+    tokenizer: Any,
+    texts: Sequence[str | Sequence[int]],
+    ctx_len: int,
+    *,
+    add_special_tokens: bool,
 ) -> list[list[int]]:
     if isinstance(texts, str):
         raise ConfigError(
             f"tokenize takes a list of texts and got one string, {texts[:40]!r}; put it in a list"
         )
-    if not texts:
-        return []
-    encoded = tokenizer(
-        list(texts),
-        add_special_tokens=add_special_tokens,
-        truncation=True,
-        max_length=ctx_len,
-        padding=False,
-        return_attention_mask=False,
-    )
-    rows: list[list[int]] = encoded["input_ids"]
-    return rows
+    words = [text for text in texts if isinstance(text, str)]
+    encoded: Iterator[list[int]] = iter(())
+    if words:
+        encoded = iter(
+            tokenizer(
+                words,
+                add_special_tokens=add_special_tokens,
+                truncation=True,
+                max_length=ctx_len,
+                padding=False,
+                return_attention_mask=False,
+            )["input_ids"]
+        )
+    return [
+        next(encoded) if isinstance(text, str) else _unpadded(_ids(text), tokenizer)
+        for text in texts
+    ]
+
+
+def _ids(row: Any) -> list[int]:
+    if isinstance(row, int):
+        raise ConfigError(
+            f"tokenize takes a list of texts or of lists of token ids and got the number {row}; "
+            "put the ids of one text in a list of their own"
+        )
+    return [int(token) for token in row]
+
+
+def _unpadded(row: list[int], tokenizer: Any) -> list[int]:
+    """The row without padding at its ends, where padding has a token of its own."""
+    filler = tokenizer.pad_token_id
+    if filler is None or filler in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        return row
+    kept = [i for i, token in enumerate(row) if token != filler]
+    return row[kept[0] : kept[-1] + 1] if kept else []
+
+
+def _template(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The special tokens that the tokenizer puts before and after a text."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a", add_special_tokens=True)["input_ids"]
+    starts = [i for i in range(len(full)) if full[i : i + len(bare)] == bare]
+    start = starts[0]
+    return full[:start], full[start + len(bare) :]
+
+
+def _bare(row: list[int], before: list[int], after: list[int]) -> list[int]:
+    """The row without the special tokens of the template, where it has them."""
+    if before and row[: len(before)] == before:
+        row = row[len(before) :]
+    if after and row[-len(after) :] == after:
+        row = row[: -len(after)]
+    return row

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ def fingerprint_weights(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(_state(module), key=lambda item: item[0]):
         digest.update(f"{name}|{tuple(tensor.shape)}|{tensor.dtype}|".encode())
+        if tensor.is_quantized:
+            digest.update(_quantizer(tensor).encode())
+            tensor = tensor.int_repr()
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         # NumPy knows no bfloat16, but it knows bytes.
         digest.update(flat.view(torch.uint8).numpy().data)
@@ -40,7 +44,7 @@ def _state(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         wrapper = type(module).__name__
         module = inner
     kept = {k: v for k, v in module._buffers.items() if k not in module._non_persistent_buffers_set}
-    for name, tensor in [*module._parameters.items(), *kept.items()]:
+    for name, tensor in [*module._parameters.items(), *kept.items(), *_packed(module)]:
         if tensor is None:
             continue
         # An unembedding without bias was given one of zeros.
@@ -50,3 +54,23 @@ def _state(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     for name, child in module._modules.items():
         if child is not None:
             yield from _state(child, f"{prefix}{name}.")
+
+
+def _packed(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Tensors that a module saves and that are no parameters: quantized weights, scales."""
+    saved: dict[str, Any] = {}
+    module._save_to_state_dict(saved, "", keep_vars=True)
+    for name in saved.keys() - module._parameters.keys() - module._buffers.keys():
+        value = saved[name]
+        parts = value if isinstance(value, tuple | list) else [value]
+        for i, part in enumerate(parts):
+            if isinstance(part, Tensor):
+                yield f"{name}.{i}", part
+
+
+def _quantizer(tensor: Tensor) -> str:
+    """How the integers of a quantized tensor become numbers."""
+    if tensor.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        return f"{tensor.q_scale()}|{tensor.q_zero_point()}|"
+    scales, zeros = tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points()
+    return f"{scales.tolist()}|{zeros.tolist()}|"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saetools.errors import HookNotFoundError
-from saetools.models import LanguageModel
+from saetools.models import LanguageModel, SubjectModel, TextEncoder
 from saetools.models.hook_names import HookSite, canonical, parse
 
 
@@ -57,3 +57,42 @@ def test_a_misspelt_hook_names_the_three_nearest(tiny_lm: LanguageModel) -> None
 def test_a_layer_out_of_range_is_said_plainly(tiny_lm: LanguageModel, name: str) -> None:
     with pytest.raises(HookNotFoundError, match="has 4 layers, 0 to 3, so there is no layer"):
         tiny_lm.resolve(name)
+
+
+def test_the_aliases_of_a_site_are_its_spellings(
+    tiny_lm: LanguageModel, tiny_encoder: TextEncoder, random_gpt2: LanguageModel
+) -> None:
+    name = "blocks.3.hook_resid_post"
+    want = [name, "blocks.3.hook_out", "resid_post.3", "model.layers.3"]
+    for spelling in want:
+        assert tiny_lm.aliases(spelling) == want
+    assert tiny_lm.aliases("resid_pre.0") == [
+        "blocks.0.hook_resid_pre",
+        "blocks.0.hook_in",
+        "resid_pre.0",
+    ]
+    assert random_gpt2.aliases("resid_post.1")[-1] == "transformer.h.1"
+    assert random_gpt2.aliases("mlp_out.1")[-1] == "transformer.h.1.mlp"
+    assert tiny_encoder.aliases("attn_out.2")[-1] == "encoder.layer.2.attention.output.dense"
+
+
+@pytest.mark.parametrize("fixture", ["tiny_lm", "tiny_encoder", "random_gpt2"])
+def test_every_alias_leads_back_and_to_the_module_it_names(
+    fixture: str, request: pytest.FixtureRequest
+) -> None:
+    model: SubjectModel = request.getfixturevalue(fixture)
+    seen: set[str] = set()
+    for name in model.hook_names():
+        spellings = model.aliases(name)
+        assert spellings[0] == name
+        assert not seen & set(spellings)
+        seen |= set(spellings)
+        assert all(model.resolve(spelling) == name for spelling in spellings)
+        if "resid_pre" not in name:
+            assert model.hf.get_submodule(spellings[-1]) is not None
+
+
+def test_a_name_of_the_bridge_alone_has_one_spelling(tiny_lm: LanguageModel) -> None:
+    assert tiny_lm.aliases("blocks.1.attn.hook_q") == ["blocks.1.attn.hook_q"]
+    with pytest.raises(HookNotFoundError):
+        tiny_lm.aliases("resid_post.9")

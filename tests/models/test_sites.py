@@ -53,6 +53,7 @@ CAUSAL: dict[str, tuple[str, dict[str, Any]]] = {
 }
 PRE_NORM_ENCODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "clip": ("CLIPTextConfig", "CLIPTextModel", _SIZES),
+    "modernbert": ("ModernBertConfig", "ModernBertModel", _SIZES),
     "t5": (
         "T5Config",
         "T5EncoderModel",

@@ -1,60 +1,25 @@
-"""Text files: .txt and .jsonl, plain or gzipped; one file, a folder, or a glob."""
+"""Text files: .txt, .jsonl, .csv, .tsv (plain or gzipped) and .parquet; a file, a folder, a glob.
+
+What a format is and how it is read is in `saetools.corpus.formats`.
+"""
 
 import glob
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
 
-from pydantic import Field
-
-from saetools.corpus.base import CORPORA, CorpusConfig, Document
-from saetools.corpus.sources._text import text_lines
+from saetools.corpus.base import CORPORA, Document
+from saetools.corpus.formats import SUFFIXES, FilesConfig, read_file
 from saetools.corpus.split import sample
-from saetools.errors import ConfigError, FormatError, nearest
+from saetools.errors import ConfigError, nearest
 
 __all__ = ["Files", "FilesConfig"]
 
-_SUFFIXES = (".txt", ".jsonl", ".txt.gz", ".jsonl.gz")
-
-
-class FilesConfig(CorpusConfig):
-    """Which files, and what in them is a document."""
-
-    path: str = Field(
-        description="a file, a folder with its sub-folders, or a glob such as data/*.jsonl.gz"
-    )
-    split: Literal["paragraph", "line", "file"] = Field(
-        default="paragraph",
-        description="what one document of a .txt is; a paragraph ends at a blank line",
-    )
-    text_field: str = Field(default="text", description="field of a .jsonl row that holds the text")
-    label_field: str | None = Field(
-        default=None, description="field of a .jsonl row that holds the label; none by default"
-    )
-    title_field: str | None = Field(
-        default=None,
-        description="field of a .jsonl row that holds the title; file and line by default",
-    )
-    errors: Literal["strict", "replace"] = Field(
-        default="strict",
-        description="`replace` turns bytes that are no UTF-8 into U+FFFD instead of stopping",
-    )
-    n_docs: int | None = Field(
-        default=None,
-        ge=1,
-        description="keep this many documents, spread over all files; all by default",
-    )
-
-    @property
-    def source(self) -> str:
-        """Last part of the path."""
-        return Path(self.path).name
+# Marks of a folder that `save_to_disk` of the package datasets wrote.
+_SAVED = ("dataset_info.json", "dataset_dict.json")
 
 
 @CORPORA.register("files")
 class Files:
-    """Documents of text files, in the order of file names and lines."""
+    """Documents of files, in the order of file names and lines."""
 
     Config = FilesConfig
 
@@ -62,8 +27,8 @@ class Files:
     def load(config: FilesConfig) -> list[Document]:
         """Read all documents; empty ones are left out."""
         files = _find(config.path)
-        read = (document for file in files for document in _read(file, config))
-        documents = [document for document in read if document.text.strip()]
+        read = (document for file in files for document in read_file(file, config))
+        documents = [document for document in read if not document.blank]
         if not documents:
             names = ", ".join(file.name for file in files[:5])
             raise ConfigError(
@@ -76,9 +41,9 @@ class Files:
 def _find(asked: str) -> list[Path]:
     path = Path(asked)
     if path.is_file():
-        if not path.name.endswith(_SUFFIXES):
+        if not path.name.endswith(SUFFIXES):
             raise ConfigError(
-                f"corpus 'files' reads {', '.join(_SUFFIXES)}; '{asked}' is none of them; "
+                f"corpus 'files' reads {', '.join(SUFFIXES)}; '{asked}' is none of them; "
                 f"rename or convert it"
             )
         return [path]
@@ -88,11 +53,11 @@ def _find(asked: str) -> list[Path]:
         found = [Path(name) for name in glob.glob(asked, recursive=True) if Path(name).is_file()]
     else:
         raise ConfigError(_absent(path))
-    files = sorted(file for file in found if file.name.endswith(_SUFFIXES))
+    files = sorted(file for file in found if file.name.endswith(SUFFIXES))
     if not files:
         raise ConfigError(
-            f"corpus 'files' looked for {', '.join(_SUFFIXES)} in '{asked}' and found none "
-            f"among {len(found)} files; check the path"
+            f"corpus 'files' looked for {', '.join(SUFFIXES)} in '{asked}' and found none "
+            f"among {len(found)} files; {_advice(found)}"
         )
     return files
 
@@ -106,76 +71,7 @@ def _absent(path: Path) -> str:
     return f"corpus 'files': there is no '{path.name}' in '{folder}'; {found}"
 
 
-def _read(file: Path, config: FilesConfig) -> Iterator[Document]:
-    lines = text_lines(file, errors=config.errors)
-    if file.name.endswith((".jsonl", ".jsonl.gz")):
-        for number, line in lines:
-            if line.strip():
-                yield _from_row(line, config, file, number)
-        return
-    for number, text in _pieces(lines, config.split):
-        title = file.name if config.split == "file" else f"{file.name}:{number}"
-        yield Document(text, title=title)
-
-
-def _pieces(lines: Iterator[tuple[int, str]], split: str) -> Iterator[tuple[int, str]]:
-    """Documents of a .txt, each with the number of its first line."""
-    held: list[str] = []
-    start = 1
-    for number, line in lines:
-        blank = not line.strip()
-        if held and (split == "line" or (split == "paragraph" and blank)):
-            yield start, "\n".join(held).strip()
-            held = []
-        if blank and not (held and split == "file"):
-            continue
-        if not held:
-            start = number
-        held.append(line)
-    if held:
-        yield start, "\n".join(held).strip()
-
-
-def _from_row(line: str, config: FilesConfig, file: Path, number: int) -> Document:
-    where = f"{file.name}, line {number}"
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise FormatError(
-            f"{where}: a .jsonl file has one JSON object a line; this one does not parse "
-            f"({error.msg} at column {error.colno}); repair or remove it"
-        ) from error
-    if not isinstance(row, dict):
-        raise FormatError(f"{where}: expected a JSON object, found {type(row).__name__}")
-    text = _field(row, config.text_field, "text_field", where)
-    if not isinstance(text, str):
-        raise FormatError(
-            f"{where}: the field '{config.text_field}' holds {type(text).__name__}, not a text; "
-            f"set text_field to another of: {', '.join(row)}"
-        )
-    label = _short(row, config.label_field, "label_field", where)
-    title = _short(row, config.title_field, "title_field", where)
-    return Document(text, label=label, title=title or f"{file.name}:{number}")
-
-
-def _short(row: dict[str, Any], field: str | None, setting: str, where: str) -> str | None:
-    value = None if field is None else _field(row, field, setting, where)
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, list | dict):
-        raise FormatError(
-            f"{where}: the field '{field}' holds {value!r}; {setting} takes one text or number a "
-            f"document; choose another field or keep one value"
-        )
-    return str(value)
-
-
-def _field(row: dict[str, Any], field: str, setting: str, where: str) -> Any:
-    if field not in row:
-        raise ConfigError(
-            f"{where}: no field '{field}'; fields found: {', '.join(row)}; set {setting} to one "
-            f"of them"
-        )
-    return row[field]
+def _advice(found: list[Path]) -> str:
+    if any(file.name in _SAVED for file in found):
+        return "`save_to_disk` wrote that folder: read it with type: hub"
+    return "check the path"

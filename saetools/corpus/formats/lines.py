@@ -14,7 +14,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def text_lines(file: Path, *, errors: Literal["strict", "replace"]) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line without its end) of a .txt, .jsonl or gzipped file.
+    """Yield (line number from 1, line without its end) of a text file, gzipped or not.
 
     Raises:
         FormatError: a byte is no UTF-8 (and `errors` is "strict"), or the gzip data is damaged.
