@@ -1,13 +1,13 @@
 """Reading an activation store: by range, as a stream in file order, or shuffled for training."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from html import escape
 from operator import index
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, SupportsIndex
+from typing import Any, Literal, NamedTuple, SupportsIndex, get_args
 
 import h5py
 import numpy as np
@@ -17,10 +17,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saetools.errors import HookNotFoundError, IncompleteStoreError, StoreError, nearest
-from saetools.store.schema import FORMAT, Moments, TokenColumns, from_disk
-from saetools.store.shuffle import shuffled_batches
+from saetools.store.chunks import DatasetRows, JoinedRows
+from saetools.store.filters import StoreFilter, need_filter
+from saetools.store.hooks import HookRows
+from saetools.store.moments import Moments, read_moments
+from saetools.store.rawfile import RawFile
+from saetools.store.schema import CHUNK_ROWS, FORMAT, TokenColumns
+from saetools.store.shards import Shard, shard_file
+from saetools.store.shuffle import GROUP_CHUNKS, mixed_batches
 
 __all__ = ["ActivationStore", "Split", "StoreBatch"]
+
+_COUNTED_CHUNKS = 256  # at a time, so that no column of a large store is in memory as a whole
 
 Split = Literal["all", "train", "held_out"]
 
@@ -39,12 +47,18 @@ class ActivationStore:
     """Activations of a subject model on a corpus, on disk.
 
     Open one with `ActivationStore.open(path)`; `harvest` writes and returns one. Rows are content
-    tokens, in the order of the corpus. Closing is optional; it is also a context manager.
+    tokens, in the order of the corpus. Closing is optional; it is also a context manager. A store
+    that `merge` made reads its rows from its shards, which are in `shards`.
     """
 
-    def __init__(self, path: Path, file: h5py.File) -> None:
+    def __init__(
+        self, path: Path, file: h5py.File, shards: "Sequence[ActivationStore]" = ()
+    ) -> None:
         self.path = path
-        self._file = file
+        self.shards = tuple(shards)
+        self.file = file
+        self._raw = RawFile(path)
+        self._hooks: dict[str, HookRows] = {}
         self.manifest: dict[str, Any] = json.loads(file.attrs["manifest"])
 
     @classmethod
@@ -52,7 +66,8 @@ class ActivationStore:
         """Open a store for reading.
 
         Raises:
-            StoreError: no such file, a truncated one, or not a store of this format.
+            StoreError: no such file, a truncated one, or not a store of this format; a shard of it
+                is missing; or it has a filter whose package is not installed.
             IncompleteStoreError: the harvest did not finish, and `allow_incomplete` is False.
         """
         path = Path(path)
@@ -69,7 +84,7 @@ class ActivationStore:
             ) from error
         try:
             _check_readable(path, file, allow_incomplete)
-            return cls(path, file)
+            return cls(path, file, _open_shards(path, file))
         except BaseException:
             file.close()
             raise
@@ -77,17 +92,17 @@ class ActivationStore:
     @property
     def complete(self) -> bool:
         """Whether the harvest ran to its end."""
-        return bool(self._file.attrs["complete"])
+        return bool(self.file.attrs["complete"])
 
-    @property
+    @cached_property
     def n_tokens(self) -> int:
         """Number of rows."""
-        return int(self._file.attrs["committed"][0])
+        return int(self.file.attrs["committed"][0])
 
-    @property
+    @cached_property
     def n_docs(self) -> int:
         """Number of documents that have rows or had only special tokens."""
-        return int(self._file.attrs["committed"][1])
+        return int(self.file.attrs["committed"][1])
 
     @property
     def hook_names(self) -> tuple[str, ...]:
@@ -106,7 +121,7 @@ class ActivationStore:
 
     @property
     def dtype(self) -> str:
-        """Precision on disk: float32, float16 or bfloat16."""
+        """Precision on disk: float32, float16, bfloat16 or int8."""
         return str(self.manifest["dtype"])
 
     @cached_property
@@ -122,13 +137,13 @@ class ActivationStore:
     @cached_property
     def held_out(self) -> npt.NDArray[np.bool_]:
         """True at documents that training does not see, shape (n_docs,)."""
-        flags: npt.NDArray[np.bool_] = self._file["documents/held_out"][: self.n_docs]
+        flags: npt.NDArray[np.bool_] = self.file["documents/held_out"][: self.n_docs]
         return flags
 
     @cached_property
     def doc_spans(self) -> npt.NDArray[np.int64]:
         """First row and the row after the last of each document, shape (n_docs, 2)."""
-        doc = self._file["doc"][: self.n_tokens]
+        doc = self.file["doc"][: self.n_tokens]
         edges = np.searchsorted(doc, np.arange(self.n_docs + 1))
         return np.stack([edges[:-1], edges[1:]], axis=1).astype(np.int64)
 
@@ -140,19 +155,28 @@ class ActivationStore:
         self, start: SupportsIndex, stop: SupportsIndex, *, hook_name: str | None = None
     ) -> Float[Tensor, "n d_in"]:
         """Activations of rows `start` to `stop` (excluded), as float32."""
-        end = min(index(stop), self.n_tokens)
-        return self._raw(index(start), end, self._hook(hook_name)).float()
+        return self._hook_rows(self._hook(hook_name)).floats(*self._span(start, stop))
 
     def columns(self, start: SupportsIndex, stop: SupportsIndex) -> TokenColumns:
         """Token ids, documents and positions of rows `start` to `stop` (excluded)."""
-        span = slice(index(start), min(index(stop), self.n_tokens))
-        return TokenColumns(*(self._file[name][span] for name in TokenColumns._fields))
+        first, end = self._span(start, stop)
+        found = [np.empty(end - first, np.int32) for _ in TokenColumns._fields]
+        for column, rows in zip(found, self._column_rows, strict=True):
+            rows.read_into(column, first)
+        return TokenColumns(*found)
 
     def moments(self, hook_name: str | None = None) -> Moments:
-        """Count, mean and variance of all rows of a hook, held-out ones included."""
-        turn = int(self._file.attrs["committed"][2])
-        mean, deviation = self._file[f"moments/{self._hook(hook_name)}"][turn % 2]
-        return Moments(self.n_tokens, mean, deviation)
+        """Count, mean, variance and norms of all rows of a hook, held-out ones included."""
+        slot = int(self.file.attrs["committed"][2]) % 2
+        return read_moments(self.file, self._hook(hook_name), count=self.n_tokens, slot=slot)
+
+    def precision_error(self, hook_name: str | None = None) -> float:
+        """Share of the variance that storing in `dtype` lost, 0 upwards; lower is better.
+
+        Σ ‖x − x_hat‖² / Σ ‖x_hat − mean(x_hat)‖² over all rows, measured while they were written;
+        x is what the writer was given, x_hat what is read.
+        """
+        return self.moments(hook_name).precision_error
 
     def n_rows(self, split: Split = "all") -> int:
         """Number of rows in a split."""
@@ -162,7 +186,7 @@ class ActivationStore:
         self, *, split: Split = "all", batch_tokens: int = 4096, hook_name: str | None = None
     ) -> Iterator[StoreBatch]:
         """Rows of a split in file order, read `batch_tokens` at a time."""
-        hook = self._hook(hook_name)
+        rows = self._hook_rows(self._hook(hook_name))
         wanted = self._wanted_docs(split)
         for start in range(0, self.n_tokens, batch_tokens):
             stop = min(start + batch_tokens, self.n_tokens)
@@ -170,9 +194,9 @@ class ActivationStore:
             keep = np.flatnonzero(wanted[columns.doc])
             if len(keep) == 0:
                 continue
-            x = self._raw(start, stop, hook)
+            x = rows.floats(start, stop)
             yield StoreBatch(
-                x[torch.from_numpy(keep)].float(),
+                x if len(keep) == len(x) else x[torch.from_numpy(keep)],
                 keep + start,
                 *(column[keep] for column in columns),
             )
@@ -186,28 +210,45 @@ class ActivationStore:
         start: int = 0,
         split: Split = "train",
         hook_name: str | None = None,
+        pin_memory: bool = False,
     ) -> Iterator[Float[Tensor, "n d_in"]]:
         """Shuffled float32 batches (batch_tokens, d_in) of one epoch, from batch `start` on.
 
         The order is a function of (seed, epoch) alone. A last batch that is not full is left out,
-        unless it is the only one.
+        unless it is the only one. Rows mix within buffers of at most 32 chunks of 4096 rows; two
+        buffers are in memory, in the precision of the store (int8: in float32), and are filled in
+        the background.
+
+        Args:
+            pin_memory: batches in page-locked memory, for `x.to(device, non_blocking=True)`; has
+                no effect where there is no CUDA device.
         """
-        hook = self._hook(hook_name)
-        wanted = self._wanted_docs(split)
-        size = self._chunk_rows
+        rows = self._hook_rows(self._hook(hook_name))
+        wanted, size, counts = self._wanted_docs(split), self._chunk_rows, self._row_counts(split)
+        # Memory that is used again is faster than new memory, which has to be zeroed.
+        pools: dict[int, Tensor] = {}
+        most = int(np.sort(counts)[::-1][:GROUP_CHUNKS].sum())
 
-        def read(chunk: int) -> Tensor:
-            begin, end = chunk * size, min((chunk + 1) * size, self.n_tokens)
-            keep = np.flatnonzero(wanted[self._file["doc"][begin:end]])
-            return self._raw(begin, end, hook)[torch.from_numpy(keep)]
+        def load(chunks: npt.NDArray[np.int64], turn: int) -> Tensor:
+            if turn not in pools:
+                pools[turn] = torch.empty(most, rows.width, dtype=rows.dtype)
+            pool, filled = pools[turn], 0
+            for chunk in chunks.tolist():
+                begin, end = chunk * size, min((chunk + 1) * size, self.n_tokens)
+                kept = wanted[self._docs(begin, end)]
+                part = pool[filled : filled + int(kept.sum())]
+                rows.read_kept(part, begin, kept)
+                filled += len(part)
+            return pool[:filled]
 
-        return shuffled_batches(
-            read,
-            self._row_counts(split),
+        return mixed_batches(
+            load,
+            counts,
             batch_tokens=batch_tokens,
             seed=seed,
             epoch=epoch,
             start=start,
+            pin_memory=pin_memory and torch.cuda.is_available(),
         )
 
     def n_batches(self, batch_tokens: int, *, split: Split = "train") -> int:
@@ -216,8 +257,11 @@ class ActivationStore:
         return max(rows // batch_tokens, 1 if rows else 0)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, and those of the shards."""
+        self.file.close()
+        self._raw.close()
+        for shard in self.shards:
+            shard.close()
 
     def __enter__(self) -> "ActivationStore":
         return self
@@ -259,31 +303,67 @@ class ActivationStore:
 
     @property
     def _chunk_rows(self) -> int:
-        return int(self._file[f"activations/{self.hook_name}"].chunks[0])
+        chunks = self.file[f"activations/{self.hook_name}"].chunks
+        return int(chunks[0]) if chunks else CHUNK_ROWS  # a merged store has none of its own
 
     def _row_counts(self, split: Split) -> npt.NDArray[np.int64]:
         """Rows of the split in each chunk."""
-        wanted = self._wanted_docs(split)[self._file["doc"][: self.n_tokens]]
-        starts = np.arange(0, max(self.n_tokens, 1), self._chunk_rows)
-        return np.add.reduceat(wanted.astype(np.int64), starts) if len(wanted) else starts * 0
+        wanted, size = self._wanted_docs(split), self._chunk_rows
+        counts = np.zeros(-(-self.n_tokens // size), np.int64)
+        for first in range(0, len(counts), _COUNTED_CHUNKS):
+            begin = first * size
+            kept = wanted[self._docs(begin, min(begin + _COUNTED_CHUNKS * size, self.n_tokens))]
+            edges = np.arange(0, len(kept), size)
+            counts[first : first + len(edges)] = np.add.reduceat(kept.astype(np.int64), edges)
+        return counts
 
     def _wanted_docs(self, split: Split) -> npt.NDArray[np.bool_]:
         if split == "all":
             return np.ones(self.n_docs, dtype=bool)
         return self.held_out if split == "held_out" else ~self.held_out
 
-    def _raw(self, start: int, stop: int, hook: str) -> Tensor:
-        dataset = self._file[f"activations/{hook}"]
-        array = np.empty((max(stop - start, 0), dataset.shape[1]), dataset.dtype)
-        if len(array):
-            dataset.read_direct(array, np.s_[start:stop])
-        return from_disk(array, self.dtype)
+    @cached_property
+    def _column_rows(self) -> list[DatasetRows]:
+        return [self._dataset_rows(name) for name in TokenColumns._fields]
+
+    def _docs(self, start: int, stop: int) -> npt.NDArray[np.int32]:
+        """Document of each row from `start` to `stop` (excluded)."""
+        found = np.empty(stop - start, np.int32)
+        self._column_rows[TokenColumns._fields.index("doc")].read_into(found, start)
+        return found
+
+    def _span(self, start: SupportsIndex, stop: SupportsIndex) -> tuple[int, int]:
+        first = index(start)
+        if first < 0:
+            raise StoreError(
+                f"rows of {self.path} are counted from 0; asked for those from {first} on; "
+                f"count from the end with {self.n_tokens:,} (n_tokens) minus the number"
+            )
+        return first, max(first, min(index(stop), self.n_tokens))
+
+    def _hook_rows(self, hook: str) -> HookRows:
+        if hook not in self._hooks:
+            parts = ("activations", "scales") if self.dtype == "int8" else ("activations",)
+            found = [self._all_rows(f"{part}/{hook}") for part in parts]
+            self._hooks[hook] = HookRows(*found, dtype=self.dtype)
+        return self._hooks[hook]
+
+    def _all_rows(self, dataset: str) -> DatasetRows | JoinedRows:
+        if self.shards:
+            return JoinedRows([shard._all_rows(dataset) for shard in self.shards])
+        return self._dataset_rows(dataset)
+
+    def _dataset_rows(self, dataset: str) -> DatasetRows:
+        return DatasetRows(self.file[dataset], self._raw, n_rows=self.n_tokens)
 
     def _hook(self, hook_name: str | None) -> str:
         if hook_name is None:
             return self.hook_name
         if hook_name in self.hook_names:
             return hook_name
+        for canonical, aliases in self.manifest.get("aliases", {}).items():
+            if hook_name in aliases and canonical in self.hook_names:
+                return str(canonical)
         close = nearest(hook_name, self.hook_names)
         raise HookNotFoundError(
             f"{self.path} has no activations at '{hook_name}'; it holds "
@@ -291,8 +371,29 @@ class ActivationStore:
         )
 
     def _texts(self, name: str) -> list[str]:
-        texts: list[str] = self._file[f"documents/{name}"].asstr()[: self.n_docs].tolist()
+        texts: list[str] = self.file[f"documents/{name}"].asstr()[: self.n_docs].tolist()
         return texts
+
+
+def _open_shards(path: Path, file: h5py.File) -> list[ActivationStore]:
+    """The shards of a merged store, in order; none of any other store."""
+    found: list[ActivationStore] = []
+    try:
+        for entry in json.loads(file.attrs["manifest"]).get("shards", []):
+            shard = Shard(**entry)
+            store = ActivationStore.open(shard_file(path, shard))
+            found.append(store)
+            if (store.n_tokens, store.n_docs) != (shard.n_tokens, shard.n_docs):
+                raise StoreError(
+                    f"{path} was merged from shards, and {store.path} is not the one it was: it has"
+                    f" {store.n_tokens:,} tokens of {store.n_docs:,} documents, it had "
+                    f"{shard.n_tokens:,} of {shard.n_docs:,}; merge again"
+                )
+    except BaseException:
+        for store in found:
+            store.close()
+        raise
+    return found
 
 
 def _check_readable(path: Path, file: h5py.File, allow_incomplete: bool) -> None:
@@ -309,3 +410,6 @@ def _check_readable(path: Path, file: h5py.File, allow_incomplete: bool) -> None
             f"the harvest of {path} stopped after {n_tokens:,} tokens of {n_docs:,} documents; "
             "run the same harvest again to finish it"
         )
+    name = json.loads(file.attrs["manifest"]).get("filter")
+    if name in get_args(StoreFilter) and name != "gzip":
+        need_filter(name)

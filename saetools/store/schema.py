@@ -1,51 +1,70 @@
-"""The layout of an activation store, `saetools-acts/1`, and the numbers that describe it.
+"""The layout of an activation store, `saetools-acts/1`, and its precisions.
 
 docs/formats.md says the same in prose. One HDF5 file:
 
     /                     attributes: format, manifest (JSON), complete, committed
-    /activations/<hook>   (n_tokens, d_in) float32, float16, or uint16 holding bfloat16
+    /activations/<hook>   (n_tokens, d_in) float32, float16, uint16 holding bfloat16, or int8
+    /scales/<hook>        (n_tokens,) float32, int8 only: what a row's integers are multiplied by
     /token_ids /doc /pos  (n_tokens,) int32: the token, its document, its place in the sequence
     /documents/label, /documents/title     (n_docs,) text, empty where there is none
     /documents/held_out   (n_docs,) bool: kept away from training
     /moments/<hook>       (2, 2, d_in) float64: two slots of mean and summed squared deviation
+    /norms/<hook>         (2, 516) float64: two slots of the norms' minimum, maximum and histogram
+    /precision/<hook>     (2,) float64: two slots of the squared error that the precision made
+    /checksums/<dataset>  (n_blocks,) uint32: CRC-32 of each block of 4096 rows
 
 Rows of one document are contiguous and in order. `committed` is the commit counter, three integers:
 rows, documents, number of commits. What lies behind it was being written when the harvest stopped
-and does not count; the moments of those rows are in slot (number of commits) mod 2. `complete` is
-written last of all.
+and does not count; the statistics of those rows are in slot (number of commits) mod 2. `complete`
+is written last of all.
 """
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from saetools.errors import ConfigError
 
 __all__ = [
     "CHUNK_ROWS",
     "FORMAT",
-    "Moments",
+    "DiskRows",
     "StoreDtype",
     "TokenColumns",
     "from_disk",
     "numpy_dtype",
+    "row_datasets",
+    "stored",
     "to_disk",
+    "torch_dtype",
+    "write_documents",
 ]
 
 FORMAT = "saetools-acts/1"
 CHUNK_ROWS = 4096
 
-StoreDtype = Literal["float32", "float16", "bfloat16"]
+StoreDtype = Literal["float32", "float16", "bfloat16", "int8"]
 
 _NUMPY: dict[str, type[np.generic]] = {
     "float32": np.float32,
     "float16": np.float16,
     "bfloat16": np.uint16,
+    "int8": np.int8,
 }
-_TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# What rows are once they are read; int8 has no meaning without its scales.
+_TORCH = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "int8": torch.float32,
+}
+_INT8_MAX = 127
 
 
 class TokenColumns(NamedTuple):
@@ -56,49 +75,11 @@ class TokenColumns(NamedTuple):
     pos: npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Streaming statistics of the rows of one hook, in float64.
+class DiskRows(NamedTuple):
+    """Rows as they are written: the array (n, d_in), and for int8 the scale of each row (n,)."""
 
-    Args:
-        count: number of rows.
-        mean: shape (d_in,).
-        deviation: Σ (x − mean)² over rows, shape (d_in,).
-    """
-
-    count: int
-    mean: npt.NDArray[np.float64]
-    deviation: npt.NDArray[np.float64]
-
-    @classmethod
-    def empty(cls, d_in: int) -> "Moments":
-        """Moments of no rows."""
-        return cls(0, np.zeros(d_in), np.zeros(d_in))
-
-    @property
-    def variance(self) -> npt.NDArray[np.float64]:
-        """Population variance of each dimension, shape (d_in,)."""
-        return self.deviation / max(self.count, 1)
-
-    @property
-    def mean_sq_norm(self) -> float:
-        """Mean of ‖x‖²."""
-        return float(self.variance.sum() + self.mean @ self.mean)
-
-    def merged(self, x: torch.Tensor) -> "Moments":
-        """Moments of these rows and the rows of `x` (n, d_in) together (Chan et al. 1979)."""
-        if len(x) == 0:
-            return self
-        rows = x.double()
-        mean = rows.mean(0)
-        deviation = (rows - mean).square().sum(0).numpy()
-        count = self.count + len(rows)
-        step = mean.numpy() - self.mean
-        return Moments(
-            count,
-            self.mean + step * (len(rows) / count),
-            self.deviation + deviation + step**2 * (self.count * len(rows) / count),
-        )
+    array: npt.NDArray[Any]
+    scales: npt.NDArray[np.float32] | None
 
 
 def numpy_dtype(dtype: str) -> type[np.generic]:
@@ -113,15 +94,58 @@ def numpy_dtype(dtype: str) -> type[np.generic]:
     return _NUMPY[dtype]
 
 
-def to_disk(x: torch.Tensor, dtype: str) -> npt.NDArray[np.generic]:
-    """Activations as the array that is written; bfloat16 becomes its 16 bits."""
-    x = x.detach().to("cpu", _TORCH[dtype])
-    if dtype == "bfloat16":
-        return x.view(torch.uint16).numpy()
-    return x.numpy()
+def torch_dtype(dtype: str) -> torch.dtype:
+    """Type of the rows of a store of `dtype` once they are read; float32 for int8."""
+    numpy_dtype(dtype)
+    return _TORCH[dtype]
 
 
-def from_disk(array: npt.NDArray[np.generic], dtype: str) -> torch.Tensor:
-    """The inverse of `to_disk`; shares memory with `array`."""
-    x = torch.from_numpy(array)
+def row_datasets(hooks: Sequence[str], dtype: str) -> list[str]:
+    """Every dataset that has an entry a row: activations, their scales if any, token columns."""
+    parts = ("activations", "scales") if dtype == "int8" else ("activations",)
+    return [f"{part}/{hook}" for part in parts for hook in hooks] + list(TokenColumns._fields)
+
+
+def to_disk(x: Float[Tensor, "n d_in"], dtype: str) -> DiskRows:
+    """Activations as they are written.
+
+    bfloat16 becomes its 16 bits. int8 is x / scale rounded to nearest, with scale = max |x| / 127
+    of the row, so that no number is off by more than half a scale; a row of zeros has scale 0.
+    """
+    numpy_dtype(dtype)
+    x = x.detach().cpu()
+    if dtype == "int8":
+        x = x.float()
+        scales = x.abs().amax(1) / _INT8_MAX if x.shape[1] else x.new_zeros(len(x))
+        steps = x / torch.where(scales > 0, scales, torch.ones_like(scales)).unsqueeze(1)
+        whole = steps.nan_to_num_().round_().clamp_(-_INT8_MAX, _INT8_MAX)
+        return DiskRows(whole.to(torch.int8).numpy(), scales.numpy())
+    x = x.to(_TORCH[dtype]).contiguous()
+    return DiskRows((x.view(torch.uint16) if dtype == "bfloat16" else x).numpy(), None)
+
+
+def from_disk(rows: DiskRows, dtype: str) -> Float[Tensor, "n d_in"]:
+    """The inverse of `to_disk`; shares memory with the array, int8 apart."""
+    x = torch.from_numpy(rows.array)
+    if rows.scales is not None:
+        return x * torch.from_numpy(rows.scales).unsqueeze(1)
     return x.view(torch.bfloat16) if dtype == "bfloat16" else x
+
+
+def stored(x: Float[Tensor, "n d_in"], dtype: str) -> Float[Tensor, "n d_in"]:
+    """What a reader will see of `x` written as `dtype`; not finite where that overflows."""
+    return from_disk(to_disk(x, dtype), dtype)
+
+
+def write_documents(
+    file: h5py.File,
+    *,
+    labels: Sequence[str],
+    titles: Sequence[str],
+    held_out: npt.NDArray[np.bool_],
+) -> None:
+    """Write the group `/documents`."""
+    text = h5py.string_dtype()
+    file.create_dataset("documents/label", data=list(labels), dtype=text)
+    file.create_dataset("documents/title", data=list(titles), dtype=text)
+    file.create_dataset("documents/held_out", data=held_out)

@@ -17,14 +17,19 @@ import numpy.typing as npt
 import torch
 
 from saetools.errors import StoreError
+from saetools.store.checksums import Checksums
+from saetools.store.filters import StoreFilter, filter_options
+from saetools.store.moments import Moments, create_moments, read_moments, write_moments
+from saetools.store.room import bytes_of_rows, room_for
 from saetools.store.schema import (
     CHUNK_ROWS,
     FORMAT,
-    Moments,
     TokenColumns,
     from_disk,
     numpy_dtype,
+    row_datasets,
     to_disk,
+    write_documents,
 )
 
 __all__ = ["StoreWriter"]
@@ -38,9 +43,11 @@ class StoreWriter:
         manifest: what the store holds and where it comes from; must include "dtype" and "widths".
         labels, titles: of each document, empty text where there is none.
         held_out: True at documents that training must not see, shape (n_docs,).
+        filter: how activations are compressed; None, the fastest, leaves them as they are.
 
     Raises:
-        StoreError: the file exists and is damaged, foreign, or of another manifest.
+        StoreError: the file exists and is damaged, foreign, or of another manifest; or the filter
+            needs a package that is not installed.
     """
 
     def __init__(
@@ -51,17 +58,23 @@ class StoreWriter:
         labels: Sequence[str],
         titles: Sequence[str],
         held_out: npt.NDArray[np.bool_],
+        filter: StoreFilter | None = None,
     ) -> None:
         self.path = Path(path)
-        self._manifest = dict(manifest)
+        self._manifest = dict(manifest) | ({"filter": filter} if filter else {})
+        self._filter = filter_options(filter)
         self._dtype = str(manifest["dtype"])
         self._widths: dict[str, int] = dict(manifest["widths"])
         if self.path.exists():
             self._file = _reopen(self.path, self._manifest)
         else:
             self._file = self._create(labels, titles, held_out)
+        self._n_dropped: int | None = None
         self._moments = {name: self._saved_moments(name) for name in self._widths}
-        self._cut_to_counter()
+        self._rows = row_datasets(tuple(self._widths), self._dtype)
+        self._checksums = {name: Checksums(self._file, name) for name in self._rows}
+        if not self.complete:
+            self._cut_to_counter()
 
     @property
     def n_tokens(self) -> int:
@@ -95,31 +108,42 @@ class StoreWriter:
         """
         start, stop = self.n_tokens, self.n_tokens + len(columns.doc)
         turn = int(self._file.attrs["committed"][2]) + 1
-        try:
+        datasets = [self._file[name] for name in self._rows]
+        with room_for(
+            self._file,
+            bytes_of_rows(datasets, start, stop),
+            what=f"append {len(columns.doc):,} rows to {self.path}",
+            then=f"The {start:,} rows before are safe: make room and run the same harvest again to "
+            "go on from there",
+        ):
             for name, x in activations.items():
-                disk = to_disk(x, self._dtype)
-                self._append(f"activations/{name}", disk, start, stop)
-                # Moments are those of the numbers that a reader will see.
-                self._moments[name] = self._moments[name].merged(from_disk(disk, self._dtype))
-                self._write_moments(name, turn)
+                self._append_activations(name, x, start, turn)
             for name, column in columns._asdict().items():
-                self._append(name, column, start, stop)
+                self._append(name, column, start)
+            self._write_dropped(turn)
             self._file.flush()
             self._file.attrs.modify("committed", np.array([stop, n_docs_done, turn]))
             self._file.flush()
-        except OSError as error:
-            n_bytes = sum(x.numel() * x.element_size() for x in activations.values())
-            free = os.statvfs(self.path.parent)
-            raise StoreError(
-                f"could not append {n_bytes:,} bytes to {self.path} ({error}); the disk has "
-                f"{free.f_bavail * free.f_frsize:,} bytes free. The {start:,} rows before are "
-                "safe: make room and run the same harvest again to go on from there"
-            ) from error
+
+    def note_dropped(self, n: int) -> None:
+        """Say before a commit that `n` rows were left out of it; they count once it does."""
+        self._n_dropped = n
 
     def finish(self) -> None:
         """Mark the store as complete."""
-        self._file.attrs["complete"] = True
-        self._file.flush()
+        if self.complete:
+            return
+        with room_for(
+            self._file,
+            bytes_of_rows([self._file[name] for name in self._rows], 0, 0),
+            what=f"mark {self.path} as complete",
+            then="All its rows are safe: make room and run the same harvest again to finish it",
+        ):
+            for checksums in self._checksums.values():
+                checksums.finish()
+            self._file.flush()
+            self._file.attrs["complete"] = True
+            self._file.flush()
 
     def close(self) -> None:
         """Close the file; what was not committed is lost."""
@@ -142,51 +166,90 @@ class StoreWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # The file appears under its name only once its header is whole.
         scratch = self.path.with_name(self.path.name + ".partial")
-        with h5py.File(scratch, "w") as file:
-            file.attrs.update(format=FORMAT, complete=False, committed=np.zeros(3, np.int64))
-            file.attrs["manifest"] = json.dumps(self._manifest)
-            for name, width in self._widths.items():
-                shape = (0, width)
-                rows = file.create_dataset(
-                    f"activations/{name}",
-                    shape,
-                    maxshape=(None, width),
-                    chunks=(CHUNK_ROWS, width),
-                    dtype=numpy_dtype(self._dtype),
-                )
-                rows.attrs["dtype"] = self._dtype
-                file.create_dataset(f"moments/{name}", data=np.zeros((2, 2, width)))
-            for name in TokenColumns._fields:
-                file.create_dataset(
-                    name, (0,), maxshape=(None,), chunks=(CHUNK_ROWS,), dtype=np.int32
-                )
-            text = h5py.string_dtype()
-            file.create_dataset("documents/label", data=list(labels), dtype=text)
-            file.create_dataset("documents/title", data=list(titles), dtype=text)
-            file.create_dataset("documents/held_out", data=held_out)
+        try:
+            with (
+                h5py.File(scratch, "w") as file,
+                room_for(
+                    file,
+                    _bytes_of_header(self._manifest, labels, titles),
+                    what=f"begin {self.path}",
+                    then="Nothing is written: make room or choose another disk",
+                ),
+            ):
+                file.attrs.update(format=FORMAT, complete=False, committed=np.zeros(3, np.int64))
+                file.attrs["manifest"] = json.dumps(self._manifest)
+                for name, width in self._widths.items():
+                    rows = file.create_dataset(
+                        f"activations/{name}",
+                        (0, width),
+                        maxshape=(None, width),
+                        chunks=(CHUNK_ROWS, width),
+                        dtype=numpy_dtype(self._dtype),
+                        **self._filter,
+                    )
+                    rows.attrs["dtype"] = self._dtype
+                    create_moments(file, name, width)
+                    if self._dtype == "int8":
+                        _create_column(file, f"scales/{name}", np.float32)
+                for name in TokenColumns._fields:
+                    _create_column(file, name, np.int32)
+                Checksums.create(file, row_datasets(tuple(self._widths), self._dtype))
+                write_documents(file, labels=labels, titles=titles, held_out=held_out)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
         os.replace(scratch, self.path)
         return h5py.File(self.path, "r+")
 
-    def _append(self, name: str, data: npt.NDArray[Any], start: int, stop: int) -> None:
+    def _write_dropped(self, turn: int) -> None:
+        if self._n_dropped is None:
+            return
+        # Two slots in turn, as for the moments.
+        held = np.array(self._file.attrs.get("dropped", np.zeros(2, np.int64)))
+        held[turn % 2] = held[(turn - 1) % 2] + self._n_dropped
+        self._file.attrs["dropped"] = held
+
+    def _append_activations(self, name: str, x: torch.Tensor, start: int, turn: int) -> None:
+        disk = to_disk(x, self._dtype)
+        self._append(f"activations/{name}", disk.array, start)
+        if disk.scales is not None:
+            self._append(f"scales/{name}", disk.scales, start)
+        # Moments are those of the numbers that a reader will see.
+        seen = from_disk(disk, self._dtype)
+        is_exact = x.dtype == seen.dtype and disk.scales is None
+        self._moments[name] = self._moments[name].merged(seen, given=None if is_exact else x)
+        # Two slots in turn: those of the last commit stay whole until the next one counts.
+        write_moments(self._file, name, self._moments[name], slot=turn % 2)
+
+    def _append(self, name: str, data: npt.NDArray[Any], start: int) -> None:
         dataset = self._file[name]
-        dataset.resize(stop, axis=0)
-        dataset[start:stop] = data
+        dataset.resize(start + len(data), axis=0)
+        dataset[start:] = data
+        self._checksums[name].add(data)
 
     def _cut_to_counter(self) -> None:
-        names = [f"activations/{name}" for name in self._widths] + list(TokenColumns._fields)
-        for name in names:
+        for name in self._rows:
             if len(self._file[name]) != self.n_tokens:
                 self._file[name].resize(self.n_tokens, axis=0)
+            self._checksums[name].go_on_from(self.n_tokens)
 
     def _saved_moments(self, name: str) -> Moments:
-        count, _, turn = self._file.attrs["committed"]
-        mean, deviation = self._file[f"moments/{name}"][turn % 2]
-        return Moments(int(count), mean, deviation)
+        count, _, turn = self._file.attrs["committed"].tolist()
+        return read_moments(self._file, name, count=count, slot=turn % 2)
 
-    def _write_moments(self, name: str, turn: int) -> None:
-        # Two slots in turn: those of the last commit stay whole until the next one counts.
-        moments = self._moments[name]
-        self._file[f"moments/{name}"][turn % 2] = np.stack([moments.mean, moments.deviation])
+
+def _bytes_of_header(
+    manifest: Mapping[str, Any], labels: Sequence[str], titles: Sequence[str]
+) -> int:
+    """Bytes of everything that a new store has before its first row; rather too many."""
+    texts = 2 * sum(len(text.encode("utf-8", "replace")) + 48 for text in (*labels, *titles))
+    widths = manifest["widths"].values()
+    per_hook = sum(32_768 + 512 * int(width) for width in widths)
+    return texts + len(labels) + len(json.dumps(manifest)) + per_hook
+
+
+def _create_column(file: h5py.File, name: str, dtype: type[np.generic]) -> None:
+    file.create_dataset(name, (0,), maxshape=(None,), chunks=(CHUNK_ROWS,), dtype=dtype)
 
 
 def _reopen(path: Path, manifest: Mapping[str, Any]) -> h5py.File:
@@ -210,10 +273,15 @@ def _check_same(path: Path, file: h5py.File, manifest: Mapping[str, Any]) -> Non
             f"{path} exists and is not a {FORMAT} store (format: {file.attrs.get('format')!r}); "
             "choose another path"
         )
+    if "checksums" not in file and not file.attrs["complete"]:
+        raise StoreError(
+            f"{path} was begun by an earlier version of saetools, without checksums, and cannot be "
+            "gone on with; delete it and harvest again"
+        )
     held = json.loads(file.attrs["manifest"])
     wanted = json.loads(json.dumps(dict(manifest)))
     differ = sorted(k for k in held.keys() | wanted.keys() if held.get(k) != wanted.get(k))
-    differ = [key for key in differ if key != "versions"]
+    differ = [key for key in differ if key not in ("versions", "shards")]
     if differ:
         what = "; ".join(f"{k}: has {held.get(k)}, asked {wanted.get(k)}" for k in differ)
         raise StoreError(

@@ -13,7 +13,7 @@ from saetools.errors import NotFittedError
 from saetools.sae import SAE
 from saetools.sae.archs.batch_topk import BatchTopK
 from saetools.sae.selection import kth_largest, select_above
-from saetools.store import ActivationStore
+from saetools.store import ActivationSource
 
 __all__ = ["calibrate"]
 
@@ -22,7 +22,7 @@ _MOST_VALUES = 8_000_000
 
 
 def calibrate(
-    sae: SAE, store: ActivationStore, *, hook_name: str | None = None, seed: int = 0
+    sae: SAE, store: ActivationSource, *, hook_name: str | None = None, seed: int = 0
 ) -> SAE:
     """Return `sae` with the threshold at which training rows have k active latents on average.
 

@@ -19,15 +19,15 @@ from torch import Tensor
 
 from saetools import progress
 from saetools.errors import ConfigError, ShapeError, StoreError
+from saetools.interrupt import deferred_interrupt
 from saetools.repro import fingerprint
 from saetools.sae import SAE
 from saetools.sae.init import geometric_median
-from saetools.store import ActivationStore
+from saetools.store import ActivationSource
 from saetools.train.calibrate import calibrate
 from saetools.train.checkpoint import load_checkpoint, save_checkpoint
 from saetools.train.config import TrainConfig
 from saetools.train.metrics_log import MetricsLog
-from saetools.train.signals import deferred_interrupt
 from saetools.train.state import Scales, TrainState, step
 
 __all__ = ["train"]
@@ -39,7 +39,7 @@ _MEDIAN_TOKENS = 32_768
 
 def train(
     sae: SAE,
-    store: ActivationStore,
+    store: ActivationSource,
     config: TrainConfig | None = None,
     *,
     out: str | Path | None = None,
@@ -50,7 +50,8 @@ def train(
 
     Args:
         sae: from `build_sae`; not changed. Its device is where training runs.
-        store: activations; rows of held-out documents are never seen.
+        store: activations, a store or an `ActivationStream`; rows of held-out documents are never
+            seen.
         config: lengths, learning rate and so on; the defaults suit a few million tokens.
         out: folder for metrics.jsonl, the checkpoint and the finished SAE (`out/sae`); None writes
             nothing.
@@ -92,7 +93,7 @@ def train(
 class _Run(NamedTuple):
     """What stays the same from the first step to the last."""
 
-    store: ActivationStore
+    store: ActivationSource
     hook: str
     config: TrainConfig
     scales: Scales
@@ -142,8 +143,8 @@ def _batches(run: _Run, *, start: int) -> Iterator[Tensor]:
     per_epoch = run.store.n_batches(size)
     if per_epoch == 0:
         raise StoreError(
-            f"{run.store.path} has no rows to train on: all its {run.store.n_docs} documents are "
-            "held out; harvest more documents, or with a smaller held_out_fraction"
+            f"{run.store!r} has no rows to train on: all its documents are held out; "
+            "harvest more documents, or with a smaller held_out_fraction"
         )
     done = start
     while done < run.config.n_steps:
@@ -157,7 +158,7 @@ def _batches(run: _Run, *, start: int) -> Iterator[Tensor]:
 
 
 def _start(
-    sae: SAE, store: ActivationStore, hook: str, scales: Scales, config: TrainConfig
+    sae: SAE, store: ActivationSource, hook: str, scales: Scales, config: TrainConfig
 ) -> TrainState:
     """Fresh state; an SAE that was never trained begins with the geometric median as its bias."""
     sae = copy.deepcopy(sae).requires_grad_(True)
@@ -174,20 +175,18 @@ def _start(
     return TrainState.fresh(sae)
 
 
-def _scales(store: ActivationStore, hook: str) -> Scales:
+def _scales(store: ActivationSource, hook: str) -> Scales:
     moments = store.moments(hook)
     if moments.mean_sq_norm == 0:
-        raise StoreError(
-            f"all activations of {store.path} at {hook} are zero; nothing can be learned"
-        )
+        raise StoreError(f"all activations of {store!r} at {hook} are zero; nothing can be learned")
     scale = math.sqrt(store.width(hook) / moments.mean_sq_norm)
     return Scales(scale, float(moments.variance.sum()) * scale**2)
 
 
-def _check_width(sae: SAE, store: ActivationStore, hook: str) -> None:
+def _check_width(sae: SAE, store: ActivationSource, hook: str) -> None:
     if sae.config.d_in != store.width(hook):
         raise ShapeError(
-            f"this SAE reads width {sae.config.d_in}, but {store.path} holds activations of width "
+            f"this SAE reads width {sae.config.d_in}, but {store!r} holds activations of width "
             f"{store.width(hook)} at {hook}; build the SAE with d_in={store.width(hook)}"
         )
 
@@ -202,7 +201,7 @@ def _refuse_divergence(row: dict[str, Any], checkpoint: Path | None) -> None:
     )
 
 
-def _identity(sae: SAE, store: ActivationStore, hook: str, config: TrainConfig) -> dict[str, Any]:
+def _identity(sae: SAE, store: ActivationSource, hook: str, config: TrainConfig) -> dict[str, Any]:
     """What must be equal for two runs to be the same run."""
     manifest = {key: value for key, value in store.manifest.items() if key != "versions"}
     start = {name: float(tensor.double().sum()) for name, tensor in sae.state_dict().items()}
