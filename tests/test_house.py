@@ -42,6 +42,9 @@ FLAGS = {
     "harvest": WORK | {"--resume", "--no-resume", "--dry-run"},
     "name": WORK | {"--namer", "--latents", "--dry-run"},
     "steer": TRY | {"--name", "--strength", "--unit"},
+    "store info": SHARED,
+    "store merge": RUN,
+    "store verify": SHARED | {"--quiet"},
     "train": WORK | {"--resume", "--no-resume", "--dry-run"},
 }
 
@@ -138,11 +141,13 @@ def test_the_flags_of_the_command_line_are_frozen():
 
 
 def test_every_command_shows_examples():
-    group = typer.main.get_command(app)
-    commands = [c for n, c in group.commands.items() if n != "config"]
-    commands += list(group.commands["config"].commands.values())
-    for command in commands:
-        assert "Examples:" in command.help, command.name
+    waiting = [typer.main.get_command(app)]
+    while waiting:
+        command = waiting.pop()
+        if hasattr(command, "commands"):
+            waiting += command.commands.values()
+        else:
+            assert "Examples:" in command.help, command.name
 
 
 def test_imports_point_down_the_floors():

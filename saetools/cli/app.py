@@ -23,6 +23,7 @@ from saetools.cli import (
     harvest,
     name,
     steer,
+    store,
     train,
 )
 from saetools.errors import SaetoolsError
@@ -43,8 +44,8 @@ class _Commands(TyperGroup):
             _print_error(str(error))
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            what = str(error) or "stopped; what was finished is kept"
-            _print_error(f"{what}. The same command again goes on from there")
+            what = "stopped; what was finished is kept. The same command again goes on from there"
+            _print_error(str(error) or what)
             raise typer.Exit(130) from error
 
 
@@ -105,6 +106,11 @@ _config = typer.Typer(no_args_is_help=True, help="Show, check or explain the set
 for _name, _command in config.COMMANDS.items():
     _config.command(_name, help=_help(_command))(_command)
 app.add_typer(_config, name="config", rich_help_panel="Start")
+
+_store = typer.Typer(no_args_is_help=True, help="Look into a store of activations, check or merge.")
+for _name, _command in store.COMMANDS.items():
+    _store.command(_name, help=_help(_command))(_command)
+app.add_typer(_store, name="store", rich_help_panel="Look and act")
 
 
 def _print_error(message: str) -> None:

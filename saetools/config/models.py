@@ -8,7 +8,7 @@ Validation here looks at values only, never at disk, clock, environment or devic
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 __all__ = [
     "Block",
@@ -67,23 +67,56 @@ class HarvestConfig(_Strict):
     n_tokens: int | None = Field(
         default=None, gt=0, description="tokens to store at most; null: all the corpus has"
     )
-    dtype: Literal["float16", "bfloat16", "float32"] = Field(
+    dtype: Literal["float16", "bfloat16", "float32", "int8"] = Field(
         default="float16",
         description="of the stored activations; half the disk, error far below the SAE's",
     )
     ctx_len: int | None = Field(
         default=None,
         ge=2,
-        description="tokens of a document that are read; null: all the model takes",
+        description="tokens of one sequence; null: all the model takes, but at most 1024 of a "
+        "language model",
     )
-    batch_tokens: int = Field(
+    batch_tokens: int | Literal["auto"] = Field(
         default=8192,
-        gt=0,
-        description="tokens in one forward pass; 8192 fits a laptop with small models",
+        description="tokens in one forward pass; 8192 fits a laptop with small models; auto: tried "
+        "out on this machine",
     )
     held_out_fraction: float = Field(
         default=0.1, ge=0, lt=1, description="documents kept from training, for honest numbers"
     )
+    packing: Literal["none", "joined"] = Field(
+        default="none",
+        description="none: a document a sequence; joined: documents end to end in sequences of "
+        "ctx_len, where attention crosses them",
+    )
+    long: Literal["auto", "split", "truncate"] = Field(
+        default="auto",
+        description="documents longer than ctx_len; auto: a language model splits them into "
+        "several sequences, a text encoder truncates",
+    )
+    pooling: Literal["token", "cls", "mean", "eot", "auto"] = Field(
+        default="token",
+        description="token: a row a token; the others: a row a document, of a text encoder; auto: "
+        "as the encoder itself pools",
+    )
+    max_norm_multiple: float | None = Field(
+        default=None,
+        gt=1,
+        description="drop tokens whose norm is above so many medians (attention sinks); null: none",
+    )
+    special_tokens: Literal["dropped", "kept"] = Field(
+        default="dropped",
+        description="BOS, EOS, CLS and SEP; their huge norms would spoil the dictionary",
+    )
+
+    @field_validator("batch_tokens", mode="plain")
+    @classmethod
+    def _is_a_size(cls, value: Any) -> Any:
+        # One sentence, where a union would complain twice.
+        if value == "auto" or (type(value) is int and value > 0):
+            return value
+        raise ValueError(f"{value!r} is neither a number of tokens above 0 nor auto")
 
 
 class EvaluateConfig(_Strict):

@@ -52,7 +52,7 @@ class MetricContext:
     store: ActivationStore
     hook_name: str
     model: SubjectModel | None = None
-    texts: tuple[str, ...] | None = None
+    texts: tuple[str | tuple[int, ...], ...] | None = None
     split: Split = "held_out"
     n_docs: int | None = None
     seed: int = 0

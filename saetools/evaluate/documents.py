@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from saetools.corpus import Corpus, Document
+from saetools.corpus import Corpus, Document, for_model
 from saetools.errors import ConfigError
 from saetools.models.base import SubjectModel, TokenBatch
 from saetools.store import ActivationStore
@@ -29,7 +29,11 @@ class DocumentBatch:
 
 
 def document_batches(
-    model: SubjectModel, texts: Sequence[str], *, ctx_len: int | None, batch_tokens: int
+    model: SubjectModel,
+    texts: Sequence[str | Sequence[int]],
+    *,
+    ctx_len: int | None,
+    batch_tokens: int,
 ) -> list[DocumentBatch]:
     """Tokenize `texts` and batch them by length, shortest first.
 
@@ -53,9 +57,15 @@ def document_batches(
 
 
 def store_texts(
-    corpus: Corpus | Iterable[str | Document], store: ActivationStore
-) -> tuple[str, ...]:
-    """Text of each document of the store, checked against what the store says of its corpus.
+    corpus: Corpus | Iterable[str | Document],
+    store: ActivationStore,
+    *,
+    model: SubjectModel | None = None,
+) -> tuple[str | tuple[int, ...], ...]:
+    """Text (or token ids) of each document of the store, checked to be those of its corpus.
+
+    Args:
+        model: renders chats and checks token ids; without it the corpus has to hold plain texts.
 
     Raises:
         ConfigError: the corpus is not the one that the store was harvested from.
@@ -63,6 +73,8 @@ def store_texts(
     if not isinstance(corpus, Corpus):
         documents = tuple(Document(d) if isinstance(d, str) else d for d in corpus)
         corpus = Corpus(documents, "texts")
+    if model is not None:
+        corpus = for_model(corpus, model)
     wanted = store.manifest.get("corpus", {}).get("fingerprint")
     if len(corpus) < store.n_docs or wanted not in (None, corpus.fingerprint):
         raise ConfigError(
@@ -70,7 +82,7 @@ def store_texts(
             f"documents with fingerprint {corpus.fingerprint}, but the store has {store.n_docs} "
             f"with fingerprint {wanted}; load the corpus with the settings of the harvest"
         )
-    return tuple(document.text for document in corpus[: store.n_docs])
+    return tuple(document.content for document in corpus[: store.n_docs])
 
 
 def _cut(whole: TokenBatch, places: npt.NDArray[np.int64], length: int) -> TokenBatch:

@@ -61,7 +61,7 @@ def evaluate(
         store=store,
         hook_name=store_hook(sae, store),
         model=model,
-        texts=None if corpus is None else store_texts(corpus, store),
+        texts=None if corpus is None else store_texts(corpus, store, model=model),
         split=split,
         n_docs=n_docs,
         seed=seed,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -47,7 +48,8 @@ class PlantedEncoder(TextEncoder):
     pooling = "mean"
     n_layers = 1
     ctx_len = 32
-    tokenizer = None
+    # Words are their own ids, and none of them is special.
+    tokenizer = SimpleNamespace(pad_token_id=None, eos_token_id=None, all_special_ids=())
 
     def __init__(self, vectors: Tensor) -> None:
         self.hf = torch.nn.Identity()

@@ -93,7 +93,7 @@ def concept_ablation(
     """
     settings = config or ConceptAblationConfig()
     hook = store_hook(sae, store)
-    texts = store_texts(corpus, store)
+    texts = store_texts(corpus, store, model=model)
     spans = np.asarray(store.doc_spans)
     usable = np.flatnonzero(spans[:, 1] > spans[:, 0]).astype(np.int64)
     parts = eligible_docs(store.labels, np.asarray(store.held_out), usable, concept=concept)
@@ -148,7 +148,7 @@ def _run_conditions(
     model: SubjectModel,
     sae: SAE,
     sample: Sample,
-    texts: tuple[str, ...],
+    texts: tuple[str | tuple[int, ...], ...],
     latents: list[ChosenLatent],
     hook_name: str,
     settings: ConceptAblationConfig,

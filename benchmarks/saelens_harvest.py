@@ -1,0 +1,62 @@
+"""Time SAELens' CacheActivationsRunner once; run by benchmarks/harvest.py with another Python.
+
+    python saelens_harvest.py MODEL_DIR HOOK TOKENS_JSON BATCH_SIZE D_IN DTYPE
+
+TOKENS_JSON holds a list of sequences of one length. Prints {"seconds": ..., "tokens": ...}: the run
+of the runner alone, after the model is loaded, and one short run before it to warm up.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from sae_lens import CacheActivationsRunner, CacheActivationsRunnerConfig
+
+
+def measure(
+    model: str, hook: str, rows: list[list[int]], batch: int, d_in: int, dtype: str
+) -> dict[str, float]:
+    """Seconds that caching the activations of the sequences takes, and tokens that it wrote."""
+    n_bytes = len(rows) * len(rows[0]) * d_in * getattr(torch, dtype).itemsize
+    with tempfile.TemporaryDirectory() as folder:
+        runner = CacheActivationsRunner(
+            CacheActivationsRunnerConfig(
+                dataset_path="in-memory",
+                model_name=model,
+                model_class_name="AutoModelForCausalLM",
+                model_batch_size=batch,
+                hook_name=hook,
+                d_in=d_in,
+                context_size=len(rows[0]),
+                training_tokens=len(rows) * len(rows[0]),
+                new_cached_activations_path=f"{folder}/acts",
+                shuffle=False,
+                dtype=dtype,
+                device="cpu",
+                prepend_bos=False,
+                buffer_size_gb=n_bytes / 1e9,  # it always writes whole buffers
+                streaming=False,
+            ),
+            override_dataset=Dataset.from_dict({"input_ids": rows}),
+        )
+        begun = time.perf_counter()
+        written = len(runner.run()) * len(rows[0])
+        return {"seconds": time.perf_counter() - begun, "tokens": written}
+
+
+def main() -> None:
+    """Warm up on one batch, then time all."""
+    model, hook, path, batch, d_in, dtype = sys.argv[1:]
+    rows = json.loads(Path(path).read_text())
+    torch.set_num_threads(1)
+    settings = (int(batch), int(d_in), dtype)
+    measure(model, hook, rows[: int(batch)], *settings)
+    print(json.dumps(measure(model, hook, rows, *settings)))
+
+
+if __name__ == "__main__":
+    main()
