@@ -135,7 +135,7 @@ def _hook_figures(store: "ActivationStore", hook: str) -> dict[str, Any]:
         "largest |mean|": float(abs(moments.mean).max()),
         **quantiles,
         "norm max": float(moments.norms[1]) if counted else None,
-        "precision error": moments.precision_error,
+        "precision error": moments.precision_error if counted else None,
     }
 
 

@@ -175,7 +175,15 @@ class ActivationStore:
 
         Σ ‖x − x_hat‖² / Σ ‖x_hat − mean(x_hat)‖² over all rows, measured while they were written;
         x is what the writer was given, x_hat what is read.
+
+        Raises:
+            StoreError: an earlier version wrote the store and did not measure it.
         """
+        if "precision" not in self.file:
+            raise StoreError(
+                f"{self.path} does not say what storing it as {self.dtype} lost: an earlier "
+                "version of saetools wrote it; harvest it again"
+            )
         return self.moments(hook_name).precision_error
 
     def n_rows(self, split: Split = "all") -> int:
