@@ -129,6 +129,7 @@ def run_harvest(run: RunFolder, *, resume: bool = True) -> Outcome:
                 batch_tokens=block.batch_tokens,
                 held_out_fraction=block.held_out_fraction,
                 seed=run.config.seed,
+                filter=block.filter,
                 **_options(run),
             )
         except ConfigError:

@@ -85,6 +85,11 @@ class HarvestConfig(_Strict):
     held_out_fraction: float = Field(
         default=0.1, ge=0, lt=1, description="documents kept from training, for honest numbers"
     )
+    filter: Literal["gzip", "blosc2-zstd", "zstd", "bitshuffle-lz4"] | None = Field(
+        default=None,
+        description="compression of the store; null reads fastest; all but gzip need the extra "
+        "saetools[filters]",
+    )
     packing: Literal["none", "joined"] = Field(
         default="none",
         description="none: a document a sequence; joined: documents end to end in sequences of "

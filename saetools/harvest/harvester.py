@@ -25,7 +25,7 @@ from saetools.harvest.prepare import prepare
 from saetools.harvest.rows import read_group
 from saetools.interrupt import Interrupt, deferred_interrupt
 from saetools.models.base import SubjectModel
-from saetools.store import ActivationStore, StoreDtype, StoreWriter, merge
+from saetools.store import ActivationStore, StoreDtype, StoreFilter, StoreWriter, merge
 
 __all__ = ["harvest"]
 
@@ -46,6 +46,7 @@ def harvest(
     batch_tokens: int | Literal["auto"] = 4096,
     held_out_fraction: float = 0.1,
     seed: int = 0,
+    filter: StoreFilter | None = None,
     **options: Any,
 ) -> ActivationStore:
     """Write the activations of `model` on `corpus` to the store `out` and return it, opened.
@@ -65,6 +66,8 @@ def harvest(
         batch_tokens: tokens of one forward pass, padding included; "auto" finds what fits.
         held_out_fraction: share of documents that training will not see, 0 to 1.
         seed: of the held-out choice.
+        filter: compression of the store, e.g. "gzip", or one of the extra saetools[filters];
+            None, the fastest to read, by default.
         options: how documents become rows; fields of `HarvestOptions`.
 
     Raises:
@@ -86,6 +89,7 @@ def harvest(
         held_out_fraction,
         seed,
         options_of(options),
+        filter=filter,
     )
     here, out = world(), Path(out)
     if here.size == 1:
@@ -146,6 +150,7 @@ def _writer(path: Path, job: Job, part: _Part) -> StoreWriter:
         labels=[document.label or "" for document in documents],
         titles=[document.title or "" for document in documents],
         held_out=away[part.documents],
+        filter=job.filter,
     )
 
 

@@ -9,7 +9,7 @@ from saetools.errors import ConfigError
 from saetools.harvest.options import HarvestOptions
 from saetools.models.base import SubjectModel, TextEncoder
 from saetools.models.pooling import PoolingMode
-from saetools.store import StoreDtype
+from saetools.store import StoreDtype, StoreFilter
 
 __all__ = ["Job", "as_corpus", "resolve_hooks"]
 
@@ -39,6 +39,7 @@ class Job(NamedTuple):
         norm_limits: largest norm of a kept token at each hook, in the order of `names`; None keeps
             all. `prepare` finds them.
         begun_with: `batch_tokens` that an unfinished store was begun with, if it was another.
+        filter: how the store is compressed.
     """
 
     model: SubjectModel
@@ -53,6 +54,7 @@ class Job(NamedTuple):
     options: HarvestOptions = HarvestOptions()
     norm_limits: tuple[float, ...] | None = None
     begun_with: int | None = None
+    filter: StoreFilter | None = None
 
     @property
     def long(self) -> Literal["split", "truncate"]:

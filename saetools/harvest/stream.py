@@ -147,6 +147,7 @@ class ActivationStream:
         start: int = 0,
         split: Split = "train",
         hook_name: str | None = None,
+        pin_memory: bool = False,
     ) -> Iterator[Float[Tensor, "n d_in"]]:
         """Shuffled float32 batches (batch_tokens, d_in) of one epoch, from batch `start` on.
 
@@ -165,6 +166,7 @@ class ActivationStream:
             seed=seed,
             epoch=epoch,
             start=start,
+            pin_memory=pin_memory and torch.cuda.is_available(),
         )
 
     def stream(

@@ -42,12 +42,14 @@ def shuffled_batches(
     seed: int,
     epoch: int,
     start: int,
+    pin_memory: bool = False,
 ) -> Iterator[Float[Tensor, "n d_in"]]:
     """Yield the batches of one epoch from batch `start` on, in float32.
 
     Args:
         read: returns the wanted rows (m, d_in) of a chunk.
         row_counts: how many rows `read` will give for each chunk.
+        pin_memory: batches in page-locked memory.
     """
     return mixed_batches(
         lambda chunks, _: torch.cat([read(int(chunk)) for chunk in chunks]),
@@ -56,6 +58,7 @@ def shuffled_batches(
         seed=seed,
         epoch=epoch,
         start=start,
+        pin_memory=pin_memory,
     )
 
 

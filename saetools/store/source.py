@@ -47,5 +47,6 @@ class ActivationSource(Protocol):
         start: int = 0,
         split: Split = "train",
         hook_name: str | None = None,
+        pin_memory: bool = False,
     ) -> Iterator[Float[Tensor, "n d_in"]]:
         """Shuffled float32 batches; their order is a function of (seed, epoch) alone."""

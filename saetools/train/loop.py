@@ -117,8 +117,9 @@ def _take_steps(state: TrainState, run: _Run) -> None:
         deferred_interrupt() as interrupted,
     ):
         bar.advance(state.n_steps_done)
-        for x in _batches(run, start=state.n_steps_done):
-            report = step(state, x.to(state.sae.device), config, run.scales)
+        on_gpu = state.sae.device.type == "cuda"
+        for x in _batches(run, start=state.n_steps_done, pin_memory=on_gpu):
+            report = step(state, x.to(state.sae.device, non_blocking=True), config, run.scales)
             bar.advance()
             row = log.add(report, state, n_tokens=len(x))
             if row is not None:
@@ -137,7 +138,7 @@ def _take_steps(state: TrainState, run: _Run) -> None:
                 )
 
 
-def _batches(run: _Run, *, start: int) -> Iterator[Tensor]:
+def _batches(run: _Run, *, start: int, pin_memory: bool) -> Iterator[Tensor]:
     """Batches `start` to the last, epoch after epoch."""
     size, seed = run.config.batch_tokens, run.config.seed
     per_epoch = run.store.n_batches(size)
@@ -150,7 +151,7 @@ def _batches(run: _Run, *, start: int) -> Iterator[Tensor]:
     while done < run.config.n_steps:
         epoch, first = divmod(done, per_epoch)
         epoch_batches = run.store.batches(
-            size, seed=seed, epoch=epoch, start=first, hook_name=run.hook
+            size, seed=seed, epoch=epoch, start=first, hook_name=run.hook, pin_memory=pin_memory
         )
         for x in islice(epoch_batches, run.config.n_steps - done):
             yield x

@@ -164,3 +164,11 @@ def test_a_missing_hook_names_near_ones_and_writes_nothing(
     with pytest.raises(HookNotFoundError, match="hook_resid_post"):
         harvest(tiny_lm, TEXTS, hook_name="blocks.1.hook_resid_pots", out=tmp_path / "a.h5")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_compressed_store_holds_the_same_rows(tiny_encoder: TextEncoder, tmp_path: Path) -> None:
+    plain = harvest(tiny_encoder, TEXTS, hook_name=HOOK, out=tmp_path / "plain.h5")
+    small = harvest(tiny_encoder, TEXTS, hook_name=HOOK, out=tmp_path / "small.h5", filter="gzip")
+    assert torch.equal(plain.rows(0, plain.n_tokens), small.rows(0, small.n_tokens))
+    assert small.manifest["filter"] == "gzip"
+    assert h5py.File(small.path)[f"activations/{HOOK}"].compression == "gzip"

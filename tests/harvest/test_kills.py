@@ -30,7 +30,7 @@ def test_kill_9_at_any_moment_resumes_to_the_same_bytes(
     assert done.returncode == 0, done.stderr
     n_tokens = json.loads(done.stdout)
     assert len(n_tokens) == n_kills
-    assert len(set(n_tokens)) > n_kills // 3, "the kills came at many different moments"
+    assert len(set(n_tokens)) >= 5, "the kills came at many different moments"
     finished = sorted(tmp_path.glob("[0-9]*.h5"))
     assert finished
     for path in finished:
