@@ -115,7 +115,7 @@ class _Rich:
 
 
 class _Lines:
-    """A line at the start, about every tenth of the work or ten seconds, and at the end."""
+    """A line about every tenth of the work or ten seconds, and at the end."""
 
     def __init__(
         self, label: str, total: float | None, unit: str, *, as_json: bool, stream: TextIO
@@ -130,8 +130,11 @@ class _Lines:
 
     def advance(self, n: float = 1) -> None:
         self._done += n
+        if self._total is not None and self._done >= self._total:
+            return  # the last line, with the last figures, is for `close`
+        now = time.monotonic()
         far = self._total is not None and self._done - self._last_done >= self._total / 10
-        if far or time.monotonic() - self._last_time > 10:
+        if (far and (self._as_json or now - self._started > 2)) or now - self._last_time > 10:
             self._emit("progress")
 
     def note(self, **figures: float | str) -> None:
