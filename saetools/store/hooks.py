@@ -48,13 +48,14 @@ class HookRows:
         if out.dtype == self.dtype and self._scales is None:
             self._array.read_into(_as_numpy(out), start)
             return
-        begin = 0
-        while begin < len(out):
+        # Sizes are asked once: each question to a tensor or to HDF5 costs a hundredth of a chunk.
+        begin, n_rows = 0, out.shape[0]
+        while begin < n_rows:
             # Up to the end of a chunk, where the next one may be anywhere.
-            n = _BLOCK_ROWS - (start + begin) % _BLOCK_ROWS
-            part = out[begin : begin + n]
-            begin += len(part)
-            disk = self._disk_rows(start + begin - len(part), len(part))
+            n = min(_BLOCK_ROWS - (start + begin) % _BLOCK_ROWS, n_rows - begin)
+            part = out if n == n_rows else out[begin : begin + n]
+            disk = self._disk_rows(start + begin, n)
+            begin += n
             if disk.scales is None:
                 part.copy_(from_disk(disk, self._disk_dtype))
             else:
