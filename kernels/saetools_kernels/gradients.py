@@ -125,9 +125,10 @@ def gathered_dots(g: Tensor, W: Tensor, rows: Tensor, latents: Tensor) -> Tensor
 
 
 def topk_rows(x: Tensor, k: int) -> TopK:
-    """Select the k largest elements of every row, exactly; the order of the k is not promised.
+    """Select the k largest elements of every row, exactly, the lowest index among equals.
 
-    Differentiable in `x`: the gradient of a value goes to the element it came from.
+    The order of the k is not promised. Differentiable in `x`: the gradient of a value goes to the
+    element it came from.
 
     Args:
         x: shape (n, n_latents).

@@ -13,15 +13,19 @@ from saetools_kernels.row_scatter_add import LatentOrder, order_by_latent, scatt
 from saetools_kernels.row_scatter_add import row_scatter_add_forward as row_scatter_add
 from saetools_kernels.sparse_decode import bag_decode_forward as bag_decode
 from saetools_kernels.sparse_decode import sparse_decode_forward as sparse_decode
+from saetools_kernels.topk_rows import TopK
+from saetools_kernels.topk_rows import topk_merge_forward as topk_merge
 from saetools_kernels.topk_rows import topk_rows_forward as topk_rows
 
 __all__ = [
     "LatentOrder",
+    "TopK",
     "bag_decode",
     "gathered_dots",
     "order_by_latent",
     "row_scatter_add",
     "scatter_ordered",
     "sparse_decode",
+    "topk_merge",
     "topk_rows",
 ]
