@@ -6,6 +6,7 @@ functions here are differentiable, `saetools_kernels.raw` has the same without a
     sparse_decode    weighted sums of k decoder rows a token
     bag_decode       the same with any number of rows a bag
     row_scatter_add  weighted rows added up by latent: the gradient of both weight matrices
+    prefix_loss      squared errors of nested reconstructions, all levels in one pass
     gathered_dots    one dot product an entry: the gradient of the activations
     topk_rows        the k largest of every row
 
@@ -17,12 +18,15 @@ from saetools_kernels import raw
 from saetools_kernels._dispatch import Availability, Implementation, available, use_implementation
 from saetools_kernels._errors import KernelInputError, KernelUnavailableError
 from saetools_kernels.gradients import (
+    PrefixLoss,
     bag_decode,
     gathered_dots,
+    prefix_loss,
     row_scatter_add,
     sparse_decode,
     topk_rows,
 )
+from saetools_kernels.prefix_decode import PrefixDecode
 from saetools_kernels.row_scatter_add import LatentOrder
 from saetools_kernels.topk_rows import TopK
 
@@ -32,10 +36,13 @@ __all__ = [
     "KernelInputError",
     "KernelUnavailableError",
     "LatentOrder",
+    "PrefixDecode",
+    "PrefixLoss",
     "TopK",
     "available",
     "bag_decode",
     "gathered_dots",
+    "prefix_loss",
     "raw",
     "row_scatter_add",
     "sparse_decode",

@@ -78,15 +78,21 @@ def check_offsets(
 
 
 def check_out(
-    op: str, out: Tensor | None, *, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+    op: str,
+    out: Tensor | None,
+    *,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    device: torch.device,
+    name: str = "out",
 ) -> None:
     """Require a given output buffer to be a contiguous tensor of this shape, dtype and device."""
     if out is None:
         return
-    _check_device(op, "out", out, device)
+    _check_device(op, name, out, device)
     if tuple(out.shape) != shape or out.dtype != dtype or not out.is_contiguous():
         raise KernelInputError(
-            f"{op}: out has shape {tuple(out.shape)}, dtype {out.dtype}; "
+            f"{op}: {name} has shape {tuple(out.shape)}, dtype {out.dtype}; "
             f"wanted a contiguous {shape} of {dtype}."
         )
 

@@ -7,19 +7,40 @@ work. An implementation chosen for the forward pass is kept for its backward pas
 another thread or after the `with` block has ended.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from saetools_kernels._dispatch import Implementation, choose, use_implementation
 from saetools_kernels.gathered_dots import gathered_dots_forward
+from saetools_kernels.prefix_decode import prefix_decode_forward
 from saetools_kernels.row_scatter_add import row_scatter_add_forward
 from saetools_kernels.sparse_decode import bag_decode_forward, sparse_decode_forward
 from saetools_kernels.topk_rows import TopK, topk_rows_forward
 
-__all__ = ["bag_decode", "gathered_dots", "row_scatter_add", "sparse_decode", "topk_rows"]
+__all__ = [
+    "PrefixLoss",
+    "bag_decode",
+    "gathered_dots",
+    "prefix_loss",
+    "row_scatter_add",
+    "sparse_decode",
+    "topk_rows",
+]
+
+
+class PrefixLoss(NamedTuple):
+    """The loss over nested reconstructions.
+
+    loss is a scalar with gradients; errors (levels,), the squared error of each level summed over
+    tokens, and residual (n, d), that of the last level, have none.
+    """
+
+    loss: Tensor
+    errors: Tensor
+    residual: Tensor
 
 
 def sparse_decode(values: Tensor, indices: Tensor, W: Tensor) -> Tensor:
@@ -124,6 +145,40 @@ def gathered_dots(g: Tensor, W: Tensor, rows: Tensor, latents: Tensor) -> Tensor
     return _apply(_GatheredDots, g, W, rows, latents)
 
 
+def prefix_loss(
+    values: Tensor, latents: Tensor, bounds: Tensor, W: Tensor, target: Tensor, weights: Tensor
+) -> PrefixLoss:
+    """Sum the squared errors of nested reconstructions: Σ_l weights[l] · Σ_i ‖r_l[i]‖².
+
+    r_l[i] is target[i] minus the entries of token i in levels 0..l, decoded. Differentiable, once,
+    in `values`, `W` and `target`; `weights` get no gradient.
+
+    Args:
+        values: activations, ordered by token, then level, shape (nnz,).
+        latents: latent of each value, shape (nnz,), int64 or int32.
+        bounds: where bag (token · levels + level) begins, then nnz, shape (n · levels + 1,).
+        W: decoder, shape (n_latents, d).
+        target: what to reconstruct, shape (n, d).
+        weights: weight of each level's error, shape (levels,).
+
+    Returns:
+        `PrefixLoss(loss, errors, residual)`; loss and errors are float32 (float64 for float64).
+
+    Raises:
+        KernelInputError: when an argument has another shape, dtype, device or range.
+
+    Example:
+        >>> one = torch.ones(1)
+        >>> bounds = torch.tensor([0, 1])
+        >>> prefix_loss(one, torch.tensor([0]), bounds, torch.eye(2), torch.ones(1, 2), one).loss
+        tensor(1.)
+    """
+    result = _PrefixLoss.apply(  # type: ignore[no-untyped-call]  # torch's gap
+        values, latents, bounds, W, target, weights
+    )
+    return PrefixLoss(*result)
+
+
 def topk_rows(x: Tensor, k: int) -> TopK:
     """Select the k largest elements of every row, exactly, the lowest index among equals.
 
@@ -224,6 +279,44 @@ class _GatheredDots(torch.autograd.Function):
             if ctx.needs_input_grad[1]:
                 d_W = row_scatter_add(grad, rows, latents, g, len(W))
         return d_g, d_W, None, None
+
+
+class _PrefixLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        latents: Tensor,
+        bounds: Tensor,
+        W: Tensor,
+        target: Tensor,
+        weights: Tensor,
+    ) -> tuple[Tensor, ...]:
+        errors, sources, residual, dots = prefix_decode_forward(
+            values, latents, bounds, W, target, weights
+        )
+        _remember(ctx, "prefix_decode", values, W, target)
+        ctx.save_for_backward(values, latents, bounds, sources, dots)
+        ctx.shapes = (len(W), len(weights), values.dtype, target.dtype)
+        ctx.mark_non_differentiable(errors, residual)
+        return (weights.to(errors.dtype) * errors).sum(), errors, residual
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        values, latents, bounds, sources, dots = ctx.saved_tensors
+        n_latents, n_levels, values_dtype, target_dtype = ctx.shapes
+        d_values = d_W = d_target = None
+        if ctx.needs_input_grad[0]:
+            d_values = (dots * (-2 * grad)).to(values_dtype)
+        if ctx.needs_input_grad[3]:
+            bags = torch.arange(len(sources), device=grad.device)
+            rows = bags.repeat_interleave(bounds.diff().long())
+            with use_implementation(ctx.implementation):
+                d_W = row_scatter_add(values * (-2 * grad), rows, latents, sources, n_latents)
+        if ctx.needs_input_grad[4]:
+            d_target = (sources[::n_levels] * (2 * grad)).to(target_dtype)
+        return d_values, None, None, d_W, d_target, None
 
 
 def _apply(function: type[torch.autograd.Function], *args: Any) -> Tensor:

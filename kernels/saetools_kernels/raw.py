@@ -9,6 +9,8 @@ Reusing output buffers matters on a CPU, where fresh pages cost as much as the s
 """
 
 from saetools_kernels.gathered_dots import gathered_dots_forward as gathered_dots
+from saetools_kernels.prefix_decode import PrefixDecode
+from saetools_kernels.prefix_decode import prefix_decode_forward as prefix_decode
 from saetools_kernels.row_scatter_add import LatentOrder, order_by_latent, scatter_ordered
 from saetools_kernels.row_scatter_add import row_scatter_add_forward as row_scatter_add
 from saetools_kernels.sparse_decode import bag_decode_forward as bag_decode
@@ -19,10 +21,12 @@ from saetools_kernels.topk_rows import topk_rows_forward as topk_rows
 
 __all__ = [
     "LatentOrder",
+    "PrefixDecode",
     "TopK",
     "bag_decode",
     "gathered_dots",
     "order_by_latent",
+    "prefix_decode",
     "row_scatter_add",
     "scatter_ordered",
     "sparse_decode",

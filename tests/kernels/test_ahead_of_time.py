@@ -68,6 +68,33 @@ def _select(*, block: int, num_warps: int, is_key: bool, in_groups: bool, values
     )
 
 
+def _prefix(n_levels: int) -> Build:
+    return Build(
+        "prefix_decode.prefix_decode_fwd_kernel",
+        {
+            "values_ptr": "*float",
+            "latents_ptr": "*i64",
+            "bounds_ptr": "*i64",
+            "W_ptr": "*float",
+            "target_ptr": "*fp32",
+            "weights_ptr": "*fp32",
+            "sources_ptr": "*float",
+            "residual_ptr": "*float",
+            "errors_ptr": "*fp32",
+            "dots_ptr": "*fp32",
+            "n_entries": "i32",
+        },
+        lambda dtype, d: {
+            "D": d,
+            "N_LEVELS": n_levels,
+            "LEVELS": triton.next_power_of_2(n_levels),
+            "BLOCK_K": 16,
+            "BLOCK_D": column_block(d),
+        },
+        name=f"{n_levels} levels",
+    )
+
+
 BUILDS = (
     Build(
         "sparse_decode.bag_decode_fwd_kernel",
@@ -101,6 +128,7 @@ BUILDS = (
             "n_entries": "i32",
         },
     ),
+    *(_prefix(n_levels) for n_levels in (1, 5, 8)),
     Build(
         "topk_rows.group_max_fwd_kernel",
         {
