@@ -2,7 +2,7 @@
 
 from saetools.train.calibrate import calibrate
 from saetools.train.config import TrainConfig
-from saetools.train.loop import train
+from saetools.train.loop import train, train_many
 from saetools.train.metrics_log import read_metrics
 
-__all__ = ["TrainConfig", "calibrate", "read_metrics", "train"]
+__all__ = ["TrainConfig", "calibrate", "read_metrics", "train", "train_many"]

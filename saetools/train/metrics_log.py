@@ -52,13 +52,12 @@ class MetricsLog:
 
     def _row(self, state: TrainState) -> dict[str, Any]:
         seconds = max(time.monotonic() - self._since, 1e-9)
-        n = len(self._pending)
         return {
             "step": state.n_steps_done,
             "n_tokens": state.n_steps_done * self._config.batch_tokens,
             "loss": float(torch.stack([r.loss for r in self._pending]).mean()),
             "fvu": float(torch.stack([r.fvu for r in self._pending]).mean()),
-            "l0": sum(r.l0 for r in self._pending) / n,
+            "l0": float(torch.stack([r.l0 for r in self._pending]).mean()),
             "dead_fraction": float(state.dead(self._config).float().mean()),
             "lr": self._pending[-1].lr,
             "tokens_per_second": round(self._n_pending / seconds, 1),
