@@ -82,18 +82,22 @@ def check_out(
     out: Tensor | None,
     *,
     shape: tuple[int, ...],
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     device: torch.device,
     name: str = "out",
 ) -> None:
-    """Require a given output buffer to be a contiguous tensor of this shape, dtype and device."""
+    """Require an output buffer, if given, to be contiguous, of this shape, dtype and device.
+
+    A dtype of None stands for any floating one.
+    """
     if out is None:
         return
     _check_device(op, name, out, device)
+    dtype = out.dtype if dtype is None and out.is_floating_point() else dtype
     if tuple(out.shape) != shape or out.dtype != dtype or not out.is_contiguous():
         raise KernelInputError(
             f"{op}: {name} has shape {tuple(out.shape)}, dtype {out.dtype}; "
-            f"wanted a contiguous {shape} of {dtype}."
+            f"wanted a contiguous {shape} of {dtype or 'a floating dtype'}."
         )
 
 

@@ -8,6 +8,15 @@ Reusing output buffers matters on a CPU, where fresh pages cost as much as the s
     raw.scatter_ordered(grad_values, rows, order, x, out=grad_W_enc)
 """
 
+from saetools_kernels.fused_sparse_adam import (
+    AdamSettings,
+    RowGradient,
+    RowSums,
+    SomeRows,
+    fused_sparse_adam,
+    gradient_squared_norm,
+    row_sums,
+)
 from saetools_kernels.gathered_dots import gathered_dots_forward as gathered_dots
 from saetools_kernels.prefix_decode import PrefixDecode
 from saetools_kernels.prefix_decode import prefix_decode_forward as prefix_decode
@@ -20,14 +29,21 @@ from saetools_kernels.topk_rows import topk_merge_forward as topk_merge
 from saetools_kernels.topk_rows import topk_rows_forward as topk_rows
 
 __all__ = [
+    "AdamSettings",
     "LatentOrder",
     "PrefixDecode",
+    "RowGradient",
+    "RowSums",
+    "SomeRows",
     "TopK",
     "bag_decode",
+    "fused_sparse_adam",
     "gathered_dots",
+    "gradient_squared_norm",
     "order_by_latent",
     "prefix_decode",
     "row_scatter_add",
+    "row_sums",
     "scatter_ordered",
     "sparse_decode",
     "topk_merge",

@@ -68,6 +68,48 @@ def _select(*, block: int, num_warps: int, is_key: bool, in_groups: bool, values
     )
 
 
+def _adam(d: int) -> Build:
+    from saetools_kernels.fused_sparse_adam.kernel import row_options
+
+    options = row_options(d)
+    term = {
+        "values": "*fp32",
+        "rows": "*i64",
+        "offsets": "*i64",
+        "source": "*float",
+        "pieces": "*i64",
+        "partial": "*fp32",
+    }
+    scalars = ("step_size", "keep_m", "take_m", "keep_v", "take_v", "correction", "eps", "scale")
+    return Build(
+        "fused_sparse_adam.adam_fwd_kernel",
+        {
+            "W_ptr": "*fp32",
+            "m_ptr": "*float",
+            "v_ptr": "*float",
+            "shadow_ptr": "*bf16",
+            **{f"{name}_a": kind for name, kind in term.items()},
+            **{f"{name}_b": kind for name, kind in term.items()},
+            "place_ptr": "*i32",
+            "some_ptr": "*float",
+            "whole_ptr": "*float",
+            **dict.fromkeys(scalars, "fp32"),
+        },
+        lambda *_: {
+            "N_TERMS": 2,
+            "HAS_SOME": True,
+            "HAS_WHOLE": False,
+            "HAS_SHADOW": True,
+            "UNIT_ROWS": True,
+            "D": d,
+            "BLOCK_K": options["BLOCK_K"],
+            "BLOCK_D": options["BLOCK_D"],
+        },
+        num_warps=options["num_warps"],
+        name=f"rows of {d}",
+    )
+
+
 def _prefix(n_levels: int) -> Build:
     return Build(
         "prefix_decode.prefix_decode_fwd_kernel",
@@ -128,6 +170,21 @@ BUILDS = (
             "n_entries": "i32",
         },
     ),
+    Build(
+        "fused_sparse_adam.split_sums_fwd_kernel",
+        {
+            "values_ptr": "*float",
+            "rows_ptr": "*i64",
+            "offsets_ptr": "*i64",
+            "source_ptr": "*float",
+            "pieces_ptr": "*i64",
+            "owner_ptr": "*i64",
+            "partial_ptr": "*fp32",
+            "n_latents": "i32",
+        },
+        lambda dtype, d: {"D": d, "SPLIT": 1024, "BLOCK_K": 16, "BLOCK_D": column_block(d)},
+    ),
+    *(_adam(d) for d in (768, 2304, 4096, 8192)),
     *(_prefix(n_levels) for n_levels in (1, 5, 8)),
     Build(
         "topk_rows.group_max_fwd_kernel",
