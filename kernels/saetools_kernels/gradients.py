@@ -13,20 +13,26 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from saetools_kernels._checks import check_floats, check_indices, check_shape
 from saetools_kernels._dispatch import Implementation, choose, use_implementation
+from saetools_kernels.batch_topk import batch_topk_forward
 from saetools_kernels.gathered_dots import gathered_dots_forward
 from saetools_kernels.prefix_decode import prefix_decode_forward
 from saetools_kernels.row_scatter_add import row_scatter_add_forward
 from saetools_kernels.sparse_decode import bag_decode_forward, sparse_decode_forward
+from saetools_kernels.threshold_rows import Entries, threshold_rows_forward
 from saetools_kernels.topk_rows import TopK, topk_rows_forward
 
 __all__ = [
     "PrefixLoss",
+    "aux_decode",
     "bag_decode",
+    "batch_topk",
     "gathered_dots",
     "prefix_loss",
     "row_scatter_add",
     "sparse_decode",
+    "threshold_rows",
     "topk_rows",
 ]
 
@@ -119,6 +125,93 @@ def row_scatter_add(
                 [1., 1.]])
     """
     return _apply(_RowScatterAdd, values, rows, latents, x, n_latents)
+
+
+def aux_decode(
+    x: Tensor, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, latents: Tensor, k: int
+) -> Tensor:
+    """Reconstruct from the k largest of a few listed latents: the AuxK term over dead latents.
+
+    Differentiable in `x`, `W_enc`, `b_enc` and `W_dec`; gradients reach the chosen latents that are
+    positive.
+
+    Args:
+        x: centred input (or residual to explain), shape (n, d).
+        W_enc: encoder, latent-major, shape (n_latents, d), dtype of x.
+        b_enc: encoder bias, shape (n_latents,).
+        W_dec: decoder, shape (n_latents, d).
+        latents: which latents may be chosen, each once, shape (m,), int64 or int32.
+        k: how many to choose a row, from 0 to m.
+
+    Returns:
+        Reconstructions without bias, shape (n, d), dtype of W_dec.
+
+    Raises:
+        KernelInputError: when an argument has another shape, dtype, device or range.
+
+    Example:
+        >>> eye = torch.eye(2)
+        >>> aux_decode(torch.tensor([[3.0, 2.0]]), eye, torch.zeros(2), eye, torch.tensor([1]), 1)
+        tensor([[0., 2.]])
+    """
+    op = "aux_decode"
+    check_floats(op, device=x.device, x=x, W_enc=W_enc, b_enc=b_enc, W_dec=W_dec)
+    check_shape(op, "x", x, {"n": None, "d": None})
+    check_shape(op, "W_enc", W_enc, {"n_latents": None, "d": x.shape[1]})
+    check_shape(op, "b_enc", b_enc, {"n_latents": len(W_enc)})
+    check_shape(op, "W_dec", W_dec, {"n_latents": len(W_enc), "d": x.shape[1]})
+    check_shape(op, "latents", latents, {"m": None})
+    check_indices(op, "latents", latents, device=x.device, size=len(W_enc))
+    with torch.no_grad():
+        pre_acts = torch.addmm(b_enc[latents], x, W_enc[latents].T)  # (n, m)
+        indices = latents[topk_rows_forward(pre_acts, k).indices]  # (n, k)
+    rows = torch.arange(len(x), device=x.device).repeat_interleave(k)
+    chosen = gathered_dots(x, W_enc, rows, indices.flatten()).view_as(indices) + b_enc[indices]
+    return sparse_decode(chosen.relu(), indices, W_dec)
+
+
+def batch_topk(x: Tensor, k: int) -> Entries:
+    """Select the k·n largest elements of a batch, exactly, the first in row-major order of equals.
+
+    Differentiable in `x`: the gradient of a value goes to the element it came from.
+
+    Args:
+        x: shape (n, n_latents).
+        k: how many to keep a row on average, from 0 to n_latents.
+
+    Returns:
+        `Entries(values, rows, latents, bounds)`, in order of row, then column.
+
+    Raises:
+        KernelInputError: when x is no floating matrix or k lies out of range.
+
+    Example:
+        >>> batch_topk(torch.tensor([[1.0, 3.0, 2.0], [0.0, 0.0, 0.0]]), 1).latents
+        tensor([1, 2])
+    """
+    return _with_gradient(x, batch_topk_forward(x, k))
+
+
+def threshold_rows(x: Tensor, thresholds: Tensor) -> Entries:
+    """List every element that exceeds its column's threshold: a JumpReLU's active latents.
+
+    Differentiable in `x`; `thresholds` get no gradient.
+
+    Args:
+        x: shape (n, n_latents).
+        thresholds: one a column, shape (n_latents,).
+
+    Returns:
+        `Entries(values, rows, latents, bounds)`, in order of row, then column.
+
+    Raises:
+        KernelInputError: when an argument has another shape, dtype or device.
+
+    Example:
+        >>> threshold_rows(torch.tensor([[1.0, 3.0]]), torch.tensor([0.5, 4.0])).latents
+        tensor([0])
+    """
+    return _with_gradient(x, threshold_rows_forward(x, thresholds))
 
 
 def gathered_dots(g: Tensor, W: Tensor, rows: Tensor, latents: Tensor) -> Tensor:
@@ -317,6 +410,12 @@ class _PrefixLoss(torch.autograd.Function):
         if ctx.needs_input_grad[4]:
             d_target = (sources[::n_levels] * (2 * grad)).to(target_dtype)
         return d_values, None, None, d_W, d_target, None
+
+
+def _with_gradient(x: Tensor, found: Entries) -> Entries:
+    if not (x.requires_grad and torch.is_grad_enabled()):
+        return found
+    return found._replace(values=x[found.rows, found.latents])
 
 
 def _apply(function: type[torch.autograd.Function], *args: Any) -> Tensor:

@@ -8,6 +8,7 @@ Reusing output buffers matters on a CPU, where fresh pages cost as much as the s
     raw.scatter_ordered(grad_values, rows, order, x, out=grad_W_enc)
 """
 
+from saetools_kernels.batch_topk import batch_topk_forward as batch_topk
 from saetools_kernels.fused_sparse_adam import (
     AdamSettings,
     RowGradient,
@@ -24,12 +25,15 @@ from saetools_kernels.row_scatter_add import LatentOrder, order_by_latent, scatt
 from saetools_kernels.row_scatter_add import row_scatter_add_forward as row_scatter_add
 from saetools_kernels.sparse_decode import bag_decode_forward as bag_decode
 from saetools_kernels.sparse_decode import sparse_decode_forward as sparse_decode
+from saetools_kernels.threshold_rows import Entries
+from saetools_kernels.threshold_rows import threshold_rows_forward as threshold_rows
 from saetools_kernels.topk_rows import TopK
 from saetools_kernels.topk_rows import topk_merge_forward as topk_merge
 from saetools_kernels.topk_rows import topk_rows_forward as topk_rows
 
 __all__ = [
     "AdamSettings",
+    "Entries",
     "LatentOrder",
     "PrefixDecode",
     "RowGradient",
@@ -37,6 +41,7 @@ __all__ = [
     "SomeRows",
     "TopK",
     "bag_decode",
+    "batch_topk",
     "fused_sparse_adam",
     "gathered_dots",
     "gradient_squared_norm",
@@ -46,6 +51,7 @@ __all__ = [
     "row_sums",
     "scatter_ordered",
     "sparse_decode",
+    "threshold_rows",
     "topk_merge",
     "topk_rows",
 ]

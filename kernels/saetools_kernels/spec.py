@@ -71,6 +71,7 @@ class OpSpec:
         n_bytes: bytes that have to move at a case, given bytes per element; a lower bound.
         canonical: makes one comparable tensor of a result, whose order may be open.
         twice_differentiable: whether second derivatives exist and are not torch's own.
+        composed: the op is made of other ops and has no path of its own.
         cases: shapes to test.
         dtypes: floating dtypes to test.
     """
@@ -84,6 +85,7 @@ class OpSpec:
     n_bytes: Callable[[Case, int], int]
     canonical: Callable[[Any], Tensor] = lambda result: result
     twice_differentiable: bool = True
+    composed: bool = False
     cases: tuple[Case, ...] = CASES
     dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float16, torch.bfloat16)
 

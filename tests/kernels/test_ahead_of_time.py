@@ -68,6 +68,13 @@ def _select(*, block: int, num_warps: int, is_key: bool, in_groups: bool, values
     )
 
 
+_ROW = {"row_stride": "i32", "n_columns": "i32", "n_groups": "i32"}
+
+
+def _keys(dtype: str) -> dict[str, int]:
+    return {"N_BITS": BITS[dtype], "GROUP_SIZE": 32, "BLOCK": 2048}
+
+
 def _adam(d: int) -> Build:
     from saetools_kernels.fused_sparse_adam.kernel import row_options
 
@@ -196,6 +203,72 @@ BUILDS = (
             "n_groups": "i32",
         },
         lambda dtype, d: {"IS_KEY": False, "N_BITS": BITS[dtype], "GROUP_SIZE": 32, "BLOCK": 128},
+    ),
+    Build(
+        "threshold_rows.count_above_fwd_kernel",
+        {
+            "x_ptr": "*float",
+            "thresholds_ptr": "*fp32",
+            "counts_ptr": "*i32",
+            "row_stride": "i32",
+            "n_columns": "i32",
+        },
+        lambda *_: {"BLOCK": 2048},
+    ),
+    Build(
+        "threshold_rows.fill_above_fwd_kernel",
+        {
+            "x_ptr": "*float",
+            "thresholds_ptr": "*fp32",
+            "starts_ptr": "*i64",
+            "values_ptr": "*float",
+            "rows_ptr": "*i64",
+            "latents_ptr": "*i64",
+            "row_stride": "i32",
+            "n_columns": "i32",
+        },
+        lambda *_: {"BLOCK": 2048},
+    ),
+    Build(
+        "batch_topk.count_digits_fwd_kernel",
+        {
+            "x_ptr": "*float",
+            "maxima_ptr": "*i32",
+            "floor_ptr": "*i64",
+            "found_ptr": "*i64",
+            "counts_ptr": "*i32",
+            **_ROW,
+            "shift": "i32",
+        },
+        lambda dtype, d: {"IS_KEY": False, **_keys(dtype)},
+    ),
+    Build(
+        "batch_topk.count_largest_fwd_kernel",
+        {
+            "x_ptr": "*float",
+            "maxima_ptr": "*i32",
+            "threshold_ptr": "*i64",
+            "n_above_ptr": "*i32",
+            "n_equal_ptr": "*i32",
+            **_ROW,
+        },
+        lambda dtype, d: _keys(dtype),
+    ),
+    Build(
+        "batch_topk.fill_largest_fwd_kernel",
+        {
+            "x_ptr": "*float",
+            "maxima_ptr": "*i32",
+            "threshold_ptr": "*i64",
+            "above_ptr": "*i64",
+            "equal_ptr": "*i64",
+            "missing_ptr": "*i64",
+            "values_ptr": "*float",
+            "rows_ptr": "*i64",
+            "latents_ptr": "*i64",
+            **_ROW,
+        },
+        lambda dtype, d: _keys(dtype),
     ),
     _select(block=1024, num_warps=2, is_key=False, in_groups=True, values=True),
     _select(block=4096, num_warps=8, is_key=True, in_groups=False, values=False),
