@@ -51,7 +51,7 @@ def command(
 
 def _is_first() -> bool:
     """Whether this is the process that speaks, out of those that share a harvest."""
-    from saetools.harvest.distributed import world  # heavy: torch
+    from saetools.processes import world  # heavy: torch
 
     return world().rank == 0
 
@@ -103,8 +103,9 @@ def _options(run: RunFolder) -> dict[str, Any]:
 def run_harvest(run: RunFolder, *, resume: bool = True) -> Outcome:
     """Harvest a run's activations; a complete store of the same settings is kept."""
     from saetools.harvest import harvest  # heavy: torch, h5py
-    from saetools.harvest.distributed import shards_of, use_own_gpu, world
+    from saetools.harvest.distributed import shards_of
     from saetools.harvest.outliers import n_dropped
+    from saetools.processes import use_own_gpu, world
 
     block, path = run.config.harvest, run.product("harvest")
     done_before = resume and run.up_to_date("harvest")

@@ -6,6 +6,7 @@ changes during training lives in `saetools.train`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +24,7 @@ from saetools.sae.config import SAEConfig
 from saetools.sae.folder import read_folder, write_folder
 from saetools.sae.objective import Loss, Objective
 from saetools.sae.scratch import Scratch
+from saetools.sae.sharing import ALONE, Ranks
 from saetools.types import SparseLatents
 
 __all__ = ["ARCHS", "SAE", "Gradients"]
@@ -92,17 +94,25 @@ class SAE(nn.Module, ABC):
         """The loss of a batch and its gradient to every parameter.
 
         By default through autograd over `loss`, each gradient whole; architectures that know their
-        gradients in a sparser form give that.
+        gradients in a sparser form give that. Where processes share the rows of the batch
+        (`objective.rows`), each takes the loss of its own; this needs a loss that is a mean over
+        tokens.
         """
+        rows, mine = objective.rows, objective.rows.span(len(x))
+        share = (mine.stop - mine.start) / max(len(x), 1) if rows.size > 1 else 1.0
+        part = None if target is None else target[mine]
         parameters = dict(self.named_parameters())
         with torch.enable_grad():
-            loss = self.loss(x, objective, target=target)
-            grads = torch.autograd.grad(loss.total, list(parameters.values()), allow_unused=True)
+            loss = self.loss(x[mine], replace(objective, rows=ALONE), target=part)
+            total = loss.total * share
+            grads = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
         whole = {
-            name: ops.RowGradient(whole=torch.zeros_like(parameter) if grad is None else grad)
+            name: ops.RowGradient(
+                whole=rows.sum(torch.zeros_like(parameter) if grad is None else grad)
+            )
             for (name, parameter), grad in zip(parameters.items(), grads, strict=True)
         }
-        return loss._replace(total=loss.total.detach()), whole
+        return _of_all_rows(loss, share, rows), whole
 
     def constrain(self) -> None:
         """Bring weights back to where they may be; the trainer calls it after every step."""
@@ -116,6 +126,14 @@ class SAE(nn.Module, ABC):
     def widths(self) -> tuple[int, ...]:
         """Prefix sizes that reconstruct on their own; the last is n_latents."""
         return (self.config.n_latents,)
+
+    @property
+    def by_latent(self) -> tuple[str, ...]:
+        """Parameters that processes may share by latent, a row a latent; none by default.
+
+        An architecture that names them takes `objective.latents` into account.
+        """
+        return ()
 
     @property
     def d_out(self) -> int:
@@ -229,6 +247,19 @@ class SAE(nn.Module, ABC):
             for key, value in rows.items()
         )
         return f"<table><caption>SAE</caption>{cells}</table>"
+
+
+def _of_all_rows(loss: Loss, share: float, rows: Ranks) -> Loss:
+    """The loss of the whole batch, from that of each rank's rows, a `share` of them."""
+    total, fvu, aux = rows.sum(torch.stack([loss.total, loss.fvu, loss.aux]).detach() * share)
+    return Loss(
+        total,
+        fvu,
+        aux,
+        rows.sum(loss.counts),
+        rows.sum(loss.n_active),
+        rows.gather(loss.lowest.unsqueeze(0)).min(),
+    )
 
 
 ARCHS: Registry[type[SAE]] = Registry(

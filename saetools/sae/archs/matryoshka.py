@@ -64,10 +64,11 @@ class Matryoshka(BatchTopK):
         """Prefix sizes that reconstruct on their own; the last is n_latents."""
         return self.config.widths
 
-    def levels(self, chosen: Selection, objective: Objective) -> Levels:  # noqa: ARG002
+    def levels(self, chosen: Selection, objective: Objective) -> Levels:
         """A level a width; the loss is the mean over widths of the squared error."""
         n, n_levels = chosen.n_tokens, len(self.widths)
         edges = torch.tensor(self.widths[:-1], device=chosen.latents.device)
-        level = torch.bucketize(chosen.latents, edges, right=True)
+        first = objective.latents.span(self.config.n_latents).start
+        level = torch.bucketize(chosen.latents + first, edges, right=True)
         bags = chosen.rows * n_levels + level  # in order already, as latents rise within a token
         return Levels(chosen, bags, count_bounds(bags, n * n_levels), (1 / n_levels,) * n_levels)
