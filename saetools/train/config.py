@@ -116,6 +116,11 @@ class TrainConfig(BaseModel):
         default=1_000_000, ge=1, description="a checkpoint every so many tokens"
     )
     seed: int = Field(default=0, description="of the order of the data")
+    init_seed: int | None = Field(
+        default=None,
+        ge=0,
+        description="of the weights that `saetools train` starts from; null: the run's seed",
+    )
 
     @model_validator(mode="after")
     def _phases_fit(self) -> "TrainConfig":
