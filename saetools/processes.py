@@ -107,7 +107,10 @@ def lost() -> Iterator[None]:
 
 @contextmanager
 def joined(here: World, *, patience: timedelta = _PATIENCE) -> Iterator[Meeting]:
-    """Meet the other processes; when the block ends, by an error too, the connections are closed.
+    """Meet the other processes, over gloo.
+
+    Connections are made by the first meeting of a process and stay until it ends, as the launcher's
+    notes about them cannot be made twice.
 
     Args:
         here: this process among the others.
@@ -116,8 +119,7 @@ def joined(here: World, *, patience: timedelta = _PATIENCE) -> Iterator[Meeting]
     Raises:
         ConfigError: the environment does not say where to meet.
     """
-    ours = not dist.is_initialized()
-    if ours:
+    if not dist.is_initialized():
         missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
         if missing:
             raise ConfigError(
@@ -130,4 +132,4 @@ def joined(here: World, *, patience: timedelta = _PATIENCE) -> Iterator[Meeting]
     try:
         yield Meeting(here, group)
     finally:
-        dist.destroy_process_group(None if ours else group)
+        dist.destroy_process_group(group)

@@ -26,7 +26,7 @@ class Stage:
     """A step of a run.
 
     Args:
-        blocks: settings that shape the result (the device is no such setting).
+        blocks: settings that shape the result (on which devices is no such setting).
         needs: stages whose results it reads, all of them.
         uses: stages whose results it reads if they are there.
         product: file or folder that it makes, inside the run folder.
@@ -60,7 +60,8 @@ def settings_of(config: "RunConfig", stage: str) -> dict[str, Any]:
     """The settings that shape a stage's result, as flat dotted keys."""
     blocks = STAGES[stage].blocks
     found = dict(_flat(config.model_dump(mode="json", include=set(blocks))))
-    found.pop("subject.device", None)
+    for where in ("subject.device", "train.parallel"):
+        found.pop(where, None)
     return found
 
 

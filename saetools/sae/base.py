@@ -4,6 +4,7 @@ An SAE holds weights only. `encode`, `decode`, `forward` and `loss` read and nev
 changes during training lives in `saetools.train`.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
@@ -182,7 +183,6 @@ class SAE(nn.Module, ABC):
         """
         assert outputs is None, "a transcoder folds two maps; this SAE reads what it reconstructs"
         map = inputs
-        twin = type(self)(self.config, meta=self.meta)
         state = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         for name in self._scaled_names():
             state[name] = state[name] / map.scale
@@ -190,8 +190,18 @@ class SAE(nn.Module, ABC):
         if map.matrix is not None and map.inverse_matrix is not None:
             state["W_enc_rows"] = self.W_enc_rows.detach() @ map.matrix.T
             state["W_dec"] = self.W_dec.detach() @ map.inverse_matrix
-        twin.load_state_dict(state)
-        return twin.to(self.device)
+        return self.with_tensors(state)
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "SAE":
+        """A twin of the same config that holds `tensors`, by their names in `state_dict`."""
+        twin = copy.copy(self)
+        twin.meta = dict(self.meta)
+        twin._parameters = {
+            name: None if held is None else nn.Parameter(tensors[name], held.requires_grad)
+            for name, held in self._parameters.items()
+        }
+        twin._buffers = {name: tensors[name] for name in self._buffers}
+        return twin
 
     def save(self, folder: str | Path) -> Path:
         """Write config.json, sae.safetensors and README.md; an SAE that is there is replaced."""

@@ -86,7 +86,7 @@ class ProcessRanks(Ranks):
         if out.numel() == 0:
             return out
         with lost():
-            dist.all_gather_into_tensor(out, sent, group=self._group)
+            dist.all_gather(list(out.chunk(self.size)), sent, group=self._group)
         if min(sizes) == most:
             return out
         return torch.cat([out[r * most : r * most + size] for r, size in enumerate(sizes)])
@@ -118,7 +118,7 @@ class ProcessRanks(Ranks):
         sizes = torch.empty(self.size, dtype=torch.int64, device=self._device)
         own = torch.tensor([n], dtype=torch.int64, device=self._device)
         with lost():
-            dist.all_gather_into_tensor(sizes, own, group=self._group)
+            dist.all_gather(list(sizes.chunk(self.size)), own, group=self._group)
         found: list[int] = sizes.tolist()
         return found
 

@@ -13,6 +13,7 @@ from saetools.errors import NotFittedError
 from saetools.sae import SAE
 from saetools.sae.archs.batch_topk import BatchTopK
 from saetools.sae.selection import Encoder, kth_largest, select_above
+from saetools.sae.sharing import ALONE, Ranks
 from saetools.store import ActivationSource
 from saetools.store.reader import Split
 
@@ -24,13 +25,19 @@ _MOST_VALUES = 8_000_000
 
 
 def calibrate(
-    sae: SAE, store: ActivationSource, *, hook_name: str | None = None, seed: int = 0
+    sae: SAE,
+    store: ActivationSource,
+    *,
+    hook_name: str | None = None,
+    seed: int = 0,
+    latents: Ranks = ALONE,
 ) -> SAE:
     """Return `sae` with the threshold at which k latents a token are active on average.
 
     It is found on held-out rows, as many as are there and at most 8 million active latents of them;
     on training rows where fewer than 8192 are held out. `meta["calibration"]` says on which, and
-    what came out. An architecture without a threshold is returned as it is.
+    what came out. An architecture without a threshold is returned as it is. `latents` are the
+    processes that share its dictionary, where `sae` is a slice.
 
     Raises:
         NotFittedError: no pre-activation of the store is positive: the SAE is not trained.
@@ -46,16 +53,16 @@ def calibrate(
         islice(store.batches(_BATCH, seed=seed, split=split, hook_name=hook_name), n_batches)
     )
     n_tokens = sum(len(x) for x in batches)
-    first = _positive(sae, batches[0], 0.0)
+    first = _positive(sae, batches[0], 0.0, latents)
     if len(first) == 0:
         raise NotFittedError(
             "no pre-activation of this SAE is positive on its own store, so no threshold can be "
             "found; train it first, or check that store and SAE belong together"
         )
     floor = 0.5 * kth_largest(first, min(k * len(batches[0]), len(first)))
-    values = torch.cat([_positive(sae, x, floor) for x in batches])
+    values = torch.cat([_positive(sae, x, floor, latents) for x in batches])
     if len(values) <= k * n_tokens:
-        values = torch.cat([_positive(sae, x, 0.0) for x in batches])
+        values = torch.cat([_positive(sae, x, 0.0, latents) for x in batches])
     # Strictly above the next value down, so that exactly the budget fires on these rows.
     threshold = kth_largest(values, k * n_tokens + 1) if len(values) > k * n_tokens else 0.0
     twin = copy.deepcopy(sae)
@@ -68,7 +75,7 @@ def calibrate(
 
 
 @torch.no_grad()
-def _positive(sae: BatchTopK, x: torch.Tensor, floor: float) -> torch.Tensor:
+def _positive(sae: BatchTopK, x: torch.Tensor, floor: float, latents: Ranks) -> torch.Tensor:
     x = x.to(sae.device)
     encoder = Encoder(sae.W_enc_rows, sae.b_enc)
-    return select_above(x - sae.b_dec, encoder, threshold=floor).values
+    return latents.gather(select_above(x - sae.b_dec, encoder, threshold=floor).values)
