@@ -8,6 +8,7 @@ from saetools.cli.find import open_run
 from saetools.cli.options import Device, DryRun, Json, Out, Overrides, Quiet, Resume, Run, Seed
 from saetools.cli.output import Outcome, View
 from saetools.cli.run import RunFolder
+from saetools.cli.training import is_first
 from saetools.errors import ConfigError
 
 __all__ = ["command", "plan_run", "run_harvest"]
@@ -45,15 +46,8 @@ def command(
     folder = open_run(run, overrides, out=out, device=device, seed=seed)
     with view.progress():
         outcome = plan_run(folder) if dry_run else run_harvest(folder, resume=resume)
-    if _is_first():
+    if is_first():
         view.show(outcome)
-
-
-def _is_first() -> bool:
-    """Whether this is the process that speaks, out of those that share a harvest."""
-    from saetools.processes import world  # heavy: torch
-
-    return world().rank == 0
 
 
 def plan_run(run: RunFolder) -> Outcome:

@@ -15,7 +15,7 @@ from saetools.cli.find import open_run
 from saetools.cli.output import Outcome
 from saetools.cli.run import RunFolder
 from saetools.cli.stamps import FORMAT, read_stamps
-from saetools.cli.training import build, figures_of, settings
+from saetools.cli.training import books, build, figures_of, is_first, settings
 from saetools.errors import ConfigError
 
 __all__ = ["members_of", "plan_sweep", "run_sweep"]
@@ -78,18 +78,22 @@ def plan_sweep(base: RunFolder, members: Sequence[RunFolder]) -> Outcome:
 def run_sweep(base: RunFolder, members: Sequence[RunFolder], *, resume: bool = True) -> Outcome:
     """Train all members on one read of the store."""
     # heavy: torch
+    from saetools.processes import use_own_gpu
     from saetools.train import train_many
 
+    use_own_gpu()
     with ExitStack() as stack, base.store() as store:
         for member in members:
-            _share_store(base, member)
-            stack.enter_context(member.stage("train"))
+            if is_first():
+                _share_store(base, member)
+            stack.enter_context(books(member, "train"))
         train_many(
             {member.path.name: build(member, store) for member in members},
             store,
             {member.path.name: settings(member) for member in members},
             out=members[0].path.parent,
             resume=resume,
+            device=members[0].torch_device,
         )
     rows = [{"member": member.path.name, **figures_of(member)} for member in members]
     first = members[0].path
