@@ -3,6 +3,6 @@
 from saetools.train.calibrate import calibrate
 from saetools.train.config import TrainConfig
 from saetools.train.loop import train
-from saetools.train.metrics_log import read_metrics
+from saetools.train.sinks.jsonl import read_metrics
 
 __all__ = ["TrainConfig", "calibrate", "read_metrics", "train"]

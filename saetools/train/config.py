@@ -44,7 +44,12 @@ class TrainConfig(BaseModel):
         "tenth of the run if that is less",
     )
     log_tokens: int = Field(
-        default=65_536, ge=1, description="a row of metrics.jsonl every so many tokens"
+        default=65_536, ge=1, description="a row of metrics every so many tokens"
+    )
+    log_to: tuple[str, ...] = Field(
+        default=(),
+        description="where rows of metrics go beside metrics.jsonl and metrics.csv: tensorboard, "
+        "wandb; changes no number of the training",
     )
     checkpoint_tokens: int = Field(
         default=1_000_000, ge=1, description="a checkpoint every so many tokens"

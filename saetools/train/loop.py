@@ -27,7 +27,8 @@ from saetools.store import ActivationSource
 from saetools.train.calibrate import calibrate
 from saetools.train.checkpoint import load_checkpoint, save_checkpoint
 from saetools.train.config import TrainConfig
-from saetools.train.metrics_log import MetricsLog
+from saetools.train.metrics_log import MetricsLog, live_figures
+from saetools.train.sink import check_sinks
 from saetools.train.state import Scales, TrainState, step
 
 __all__ = ["train"]
@@ -53,21 +54,23 @@ def train(
         store: activations, a store or an `ActivationStream`; rows of held-out documents are never
             seen.
         config: lengths, learning rate and so on; the defaults suit a few million tokens.
-        out: folder for metrics.jsonl, the checkpoint and the finished SAE (`out/sae`); None writes
-            nothing.
+        out: folder for metrics.jsonl and metrics.csv, the checkpoint and the finished SAE
+            (`out/sae`); None writes nothing.
         hook_name: which hook of the store; its first one by default.
         resume: go on from the checkpoint in `out`, or return its finished SAE, if one is there and
             belongs to this run; False starts again.
 
     Raises:
         ShapeError: the SAE reads another width than the store has.
-        ConfigError: `out` holds another run, or the loss diverges (the last checkpoint is kept).
+        ConfigError: `out` holds another run; a package that `config.log_to` needs is missing; or
+            the loss diverges (the last checkpoint is kept).
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written.
     """
     config = config or TrainConfig()
     hook = hook_name or store.hook_name
     _check_width(sae, store, hook)
     folder = None if out is None else Path(out)
+    check_sinks(config.log_to, folder)
     identity = _identity(sae, store, hook, config)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,13 +111,11 @@ class _Run(NamedTuple):
 def _take_steps(state: TrainState, run: _Run) -> None:
     """Take all steps that are left; on an interrupt write a checkpoint first."""
     config, checkpoint = run.config, run.checkpoint
-    log = MetricsLog(
-        None if run.folder is None else run.folder / "metrics.jsonl", config, state.n_steps_done
-    )
     every = max(1, config.checkpoint_tokens // config.batch_tokens)
     with (
         progress.task("train", total=config.n_steps, unit="steps") as bar,
         deferred_interrupt() as interrupted,
+        MetricsLog(run.folder, config, state.n_steps_done, settings=run.identity) as log,
     ):
         bar.advance(state.n_steps_done)
         on_gpu = state.sae.device.type == "cuda"
@@ -124,7 +125,7 @@ def _take_steps(state: TrainState, run: _Run) -> None:
             row = log.add(report, state, n_tokens=len(x))
             if row is not None:
                 _refuse_divergence(row, checkpoint)
-                bar.note(fvu=row["fvu"], l0=row["l0"], dead=row["dead_fraction"])
+                bar.row("", live_figures(row))
             if checkpoint is not None and (interrupted() or state.n_steps_done % every == 0):
                 save_checkpoint(checkpoint, state, identity=run.identity)
             if interrupted():
@@ -209,7 +210,7 @@ def _identity(sae: SAE, store: ActivationSource, hook: str, config: TrainConfig)
     return {
         "sae": sae.config.model_dump(mode="json"),
         "start": fingerprint(start),
-        "train": config.model_dump(mode="json"),
+        "train": config.model_dump(mode="json", exclude={"log_to"}),  # shapes no result
         "store": fingerprint({**manifest, "rows": store.n_tokens}),
         "hook_name": hook,
     }
