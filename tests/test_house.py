@@ -32,6 +32,7 @@ WORK = RUN | {"--device", "--seed"}
 TRY = WORK | {"--latent", "--prompt", "--n-tokens"}
 FLAGS = {
     "ablate": TRY | {"--concept", "--n-latents"},
+    "compare": RUN,
     "config check": SHARED,
     "config schema": SHARED,
     "config show": SHARED,

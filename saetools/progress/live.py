@@ -107,7 +107,7 @@ def _table(rows: Mapping[str, Figures]) -> Table:
     if named:
         table.add_column("", style="bold", no_wrap=True, overflow="ellipsis")
     for name in columns:
-        table.add_column(Text(name), justify="right", no_wrap=True, min_width=6)
+        table.add_column(Text(name), justify="right", no_wrap=True, min_width=9)
     for name, figures in rows.items():
         cells = [Text(spell_figure(figures[c])) if c in figures else Text("-") for c in columns]
         table.add_row(*([Text(name)] if named else []), *cells)
