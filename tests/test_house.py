@@ -46,7 +46,7 @@ FLAGS = {
     "store info": SHARED,
     "store merge": RUN,
     "store verify": SHARED | {"--quiet"},
-    "train": WORK | {"--resume", "--no-resume", "--dry-run"},
+    "train": WORK | {"--resume", "--no-resume", "--dry-run", "--sweep"},
 }
 
 

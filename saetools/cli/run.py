@@ -96,7 +96,8 @@ class RunFolder:
         from saetools.store import ActivationStore  # heavy: torch, h5py
 
         self._need("harvest")
-        return ActivationStore.open(self.product("harvest"))
+        # The store of a sweep's member is a link; shards lie beside what it leads to.
+        return ActivationStore.open(self.product("harvest").resolve())
 
     def sae(self) -> "SAE":
         """The trained SAE, checked to read what was harvested."""

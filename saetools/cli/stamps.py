@@ -56,7 +56,12 @@ STAGES = {
 }
 
 
-_NO_MATTER = ("subject.device", "train.log_to")
+_NO_MATTER = (
+    "subject.device",
+    "train.log_tokens",
+    "train.log_to",
+    "train.checkpoint_tokens",
+)
 """Settings that shape no result."""
 
 

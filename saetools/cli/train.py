@@ -1,13 +1,26 @@
 """`saetools train`: a sparse autoencoder on the harvested activations, into sae/."""
 
-import json
+from typing import Annotated
+
+import typer
 
 from saetools.cli.find import open_run
 from saetools.cli.options import Device, DryRun, Json, Out, Overrides, Quiet, Resume, Run, Seed
 from saetools.cli.output import Outcome, View
 from saetools.cli.run import RunFolder
+from saetools.cli.sweep import members_of, plan_sweep, run_sweep
+from saetools.cli.training import build, figures_of, health_of, settings
 
 __all__ = ["command", "run_train"]
+
+Sweep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sweep",
+        metavar="KEY=V,V",
+        help="Train one SAE for each value, e.g. sae.k=16,32; again for another key.",
+    ),
+]
 
 
 def command(
@@ -21,6 +34,7 @@ def command(
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    sweep: Sweep = None,
 ) -> None:
     """Train a sparse autoencoder on the activations that `saetools harvest` stored.
 
@@ -28,7 +42,10 @@ def command(
     and health.json: FVU, L0, dead, dense and duplicate latents on held-out rows, with advice where
     something looks wrong. Training that was stopped goes on from its last checkpoint and ends with
     the same weights. In a terminal its figures are a live table; train.log_to sends them to
-    TensorBoard or Weights & Biases too. `saetools compare` shows several runs on one page.
+    TensorBoard or Weights & Biases too.
+
+    With --sweep every combination is trained, all on one read of the store, into run folders below
+    sweep/; every command takes those as well, and `saetools compare` shows them on one page.
 
     \b
     Examples:
@@ -36,41 +53,35 @@ def command(
       saetools train run.yaml sae.k=64 train.lr=1e-3
       saetools train run.yaml "sae={type: topk, n_latents: 512, k: 8}"
       saetools train run.yaml "train.log_to=[tensorboard]"
+      saetools train run.yaml --sweep sae.k=16,32,64 --sweep train.init_seed=0,1,2
     """
     view = View(as_json, quiet)
     folder = open_run(run, overrides, out=out, device=device, seed=seed)
+    members = members_of(run, overrides or (), sweep, base=folder) if sweep else []
     with view.progress():
-        outcome = folder.plan("train") if dry_run else run_train(folder, resume=resume)
+        if dry_run:
+            outcome = plan_sweep(folder, members) if members else folder.plan("train")
+        elif members:
+            outcome = run_sweep(folder, members, resume=resume)
+        else:
+            outcome = run_train(folder, resume=resume)
     view.show(outcome)
 
 
 def run_train(run: RunFolder, *, resume: bool = True) -> Outcome:
     """Train a run's SAE; a finished one of the same settings is kept."""
     # heavy: torch
-    from saetools.sae import build_sae
-    from saetools.train import HealthReport, TrainConfig, health_report, train
+    from saetools.train import train
 
-    block = run.config.sae
     done_before = resume and run.up_to_date("train")
     with run.stage("train"), run.store() as store:
-        config = TrainConfig(**run.config.train, seed=run.config.seed)
-        fields = {"type": block.type, "d_in": store.d_in, **block.fields}
-        sae = build_sae(**fields, seed=run.config.seed).to(run.torch_device)
-        sae = train(sae, store, config, out=run.path, resume=resume)
-        path = run.path / "health.json"
-        if done_before and path.exists():
-            health = HealthReport.load(path)
-        else:
-            health = health_report(sae, store, seed=run.config.seed)
-            health.save(path)
-    rows = (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    last = json.loads(rows[-1]) if rows else {}
-    shown = ("n_tokens", "tokens_per_second")
+        sae = train(build(run, store), store, settings(run), out=run.path, resume=resume)
+        health = health_of(run, sae, store, made_before=done_before)
     figures = {
         "architecture": f"{sae.config.type}, {sae.config.n_latents:,} latents",
         "d_in": sae.config.d_in,
         "measured on": f"{health.n_tokens:,} {health.about['split'].replace('_', '-')} tokens",
-        **{name: last[name] for name in shown if name in last},
+        **figures_of(run),
     }
     title = "the SAE was trained already" if done_before else "trained"
     return Outcome(
@@ -78,6 +89,6 @@ def run_train(run: RunFolder, *, resume: bool = True) -> Outcome:
         figures,
         table=health.rows(),
         text="\n".join(f"warning: {text}" for text in health.warnings),
-        wrote=(run.product("train"), run.path / "metrics.jsonl", path),
+        wrote=(run.product("train"), run.path / "metrics.jsonl", run.path / "health.json"),
         next=f"saetools evaluate {run.path}",
     )

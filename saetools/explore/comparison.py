@@ -145,7 +145,7 @@ def _row(run: TrainedRun, name: str, source: str) -> dict[str, Any]:
         "architecture": arch_label(str(config.get("type"))),
         "n_latents": config.get("n_latents"),
         "k": config.get("k", config.get("target_l0")),
-        "seed": run.train.get("seed"),
+        "seed": run.seed,
         "n_tokens": run.meta.get("trained_tokens"),
         "fvu": math.nan if figures is None else figures.fvu,
         "l0": math.nan if figures is None else figures.l0,

@@ -52,6 +52,13 @@ class TrainedRun(NamedTuple):
         return found
 
     @property
+    def seed(self) -> int | None:
+        """The seed of its first weights, where that is a setting of its own, or of everything."""
+        own = self.train.get("init_seed")
+        found: int | None = self.train.get("seed") if own is None else own
+        return found
+
+    @property
     def data(self) -> str:
         """What it was trained on: equal for runs that read the same rows at the same hook."""
         store = self.meta.get("identity", {}).get("store")
@@ -78,7 +85,8 @@ def find_runs(folders: Sequence[str | Path]) -> list[Path]:
     """
     found: list[Path] = []
     for folder in map(Path, folders):
-        inside = sorted(path.parents[1] for path in folder.glob("*/sae/config.json"))
+        inside = [path.parents[1] for path in sorted(folder.glob("*/sae/config.json"))]
+        inside = inside or [p.parents[1] for p in sorted(folder.glob("sweep/*/sae/config.json"))]
         if (folder / "sae" / "config.json").is_file():
             found.append(folder)
         elif (folder / "sae.safetensors").is_file():

@@ -1,8 +1,23 @@
 """Sparse autoencoders: architectures, their operations, and their folder on disk."""
 
-from saetools.sae.base import ARCHS, SAE, Loss
+from saetools.sae.affine import Affine
+from saetools.sae.base import ARCHS, SAE, Gradients
 from saetools.sae.build import build_sae, sae_config
 from saetools.sae.config import SAEConfig
+from saetools.sae.objective import Loss, Objective
+from saetools.sae.scratch import Scratch
 from saetools.sae.selection import Selection
 
-__all__ = ["ARCHS", "SAE", "Loss", "SAEConfig", "Selection", "build_sae", "sae_config"]
+__all__ = [
+    "ARCHS",
+    "SAE",
+    "Affine",
+    "Gradients",
+    "Loss",
+    "Objective",
+    "SAEConfig",
+    "Scratch",
+    "Selection",
+    "build_sae",
+    "sae_config",
+]

@@ -8,42 +8,35 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from saetools.config import validate
 from saetools.errors import FormatError, SaetoolsError, ShapeError
 from saetools.registry import Registry
 from saetools.sae import ops
+from saetools.sae.affine import Affine
 from saetools.sae.config import SAEConfig
 from saetools.sae.folder import read_folder, write_folder
-from saetools.sae.selection import Selection
+from saetools.sae.objective import Loss, Objective
+from saetools.sae.scratch import Scratch
 from saetools.types import SparseLatents
 
-__all__ = ["ARCHS", "SAE", "Loss"]
+__all__ = ["ARCHS", "SAE", "Gradients"]
 
-
-class Loss(NamedTuple):
-    """What one batch costs, and what the trainer needs to know about it.
-
-    total is what is minimised; fvu the batch's squared error at full width over the variance, lower
-    is better; aux the AuxK term before its coefficient; selection the active latents, detached.
-    """
-
-    total: Float[Tensor, ""]
-    fvu: Float[Tensor, ""]
-    aux: Float[Tensor, ""]
-    selection: Selection
+Gradients = Mapping[str, ops.RowGradient]
+"""The gradient of each parameter by name, in the form in which it arose."""
 
 
 class SAE(nn.Module, ABC):
     """A sparse autoencoder over activations of width `d_in`.
 
     Both matrices are stored latent-major: row i of `W_enc_rows` and of `W_dec` belongs to latent i.
-    `W_enc` is the (d_in, n_latents) view that the field expects. Rows of `W_dec` have unit norm.
+    `W_enc` is the (d_in, n_latents) view that the field expects. Training keeps the rows of `W_dec`
+    at unit norm where `unit_norm_decoder` says so.
 
     Args:
         config: the architecture's own frozen config.
@@ -52,6 +45,7 @@ class SAE(nn.Module, ABC):
     """
 
     Config: ClassVar[type[SAEConfig]]
+    unit_norm_decoder: ClassVar[bool] = True
 
     def __init__(
         self, config: SAEConfig, *, meta: Mapping[str, Any] | None = None, seed: int = 0
@@ -72,11 +66,46 @@ class SAE(nn.Module, ABC):
         """The active latents of each token, as at inference: no token depends on another."""
 
     @abstractmethod
-    def select(self, x: Float[Tensor, "n d_in"], *, hint: float | None = None) -> Selection:
-        """The active latents of a training batch, without a gradient.
+    def loss(
+        self,
+        x: Float[Tensor, "n d_in"],
+        objective: Objective,
+        *,
+        target: Float[Tensor, "n d_out"] | None = None,
+    ) -> Loss:
+        """Training loss of a batch, differentiable in the weights.
 
-        `hint` is a guess of the selection's threshold that may save time and changes no result.
+        Args:
+            x: batch, in the scale the SAE is trained in.
+            objective: what else the loss depends on.
+            target: what should be reconstructed; x itself by default.
         """
+
+    def gradients(
+        self,
+        x: Float[Tensor, "n d_in"],
+        objective: Objective,
+        *,
+        target: Float[Tensor, "n d_out"] | None = None,
+        scratch: Scratch | None = None,  # noqa: ARG002 - for architectures that can use it
+    ) -> tuple[Loss, Gradients]:
+        """The loss of a batch and its gradient to every parameter.
+
+        By default through autograd over `loss`, each gradient whole; architectures that know their
+        gradients in a sparser form give that.
+        """
+        parameters = dict(self.named_parameters())
+        with torch.enable_grad():
+            loss = self.loss(x, objective, target=target)
+            grads = torch.autograd.grad(loss.total, list(parameters.values()), allow_unused=True)
+        whole = {
+            name: ops.RowGradient(whole=torch.zeros_like(parameter) if grad is None else grad)
+            for (name, parameter), grad in zip(parameters.items(), grads, strict=True)
+        }
+        return loss._replace(total=loss.total.detach()), whole
+
+    def constrain(self) -> None:
+        """Bring weights back to where they may be; the trainer calls it after every step."""
 
     @property
     def W_enc(self) -> Float[Tensor, "d_in n_latents"]:
@@ -87,6 +116,21 @@ class SAE(nn.Module, ABC):
     def widths(self) -> tuple[int, ...]:
         """Prefix sizes that reconstruct on their own; the last is n_latents."""
         return (self.config.n_latents,)
+
+    @property
+    def d_out(self) -> int:
+        """Width of the reconstruction; d_in, unless input and output sites differ."""
+        return self.config.d_in
+
+    @property
+    def target_l0(self) -> float | None:
+        """Active latents a token that training should reach by moving the sparsity term, if any."""
+        return None
+
+    @property
+    def target_hook_name(self) -> str | None:
+        """The hook whose activations are reconstructed, where it is not the one that is read."""
+        return None
 
     @property
     def device(self) -> torch.device:
@@ -106,50 +150,28 @@ class SAE(nn.Module, ABC):
         """Reconstruction x_hat of x."""
         return self.decode(self.encode(x))
 
-    def loss(
-        self,
-        x: Float[Tensor, "n d_in"],
-        *,
-        variance: float,
-        dead: Bool[Tensor, " n_latents"] | None = None,
-        k_aux: int | None = None,
-        aux_coefficient: float = 1 / 32,
-        hint: float | None = None,
-    ) -> Loss:
-        """Training loss of a batch (Gao et al. 2024, arXiv:2406.04093).
+    def folded(self, inputs: Affine, outputs: Affine | None = None) -> "SAE":
+        """The SAE that does on raw x what this one does on inputs(x), but for its latents' scale.
 
-        total = reconstruction + aux_coefficient · AuxK, both as fractions of a variance: the
-        reconstruction error of `variance`, the AuxK error of the batch variance of the residual.
+        x_hat_raw = outputs⁻¹(x_hat(inputs(x))), and every latent is divided by the outputs' scale.
+        With a scale and a shift alone the matrices stay as they are; a matrix (whitening) turns the
+        rows of W_dec, which then have no unit norm.
 
         Args:
-            x: batch, in the scale the SAE is trained in.
-            variance: Σ over dimensions of the variance of the data, Σ‖x − x̄‖²/n.
-            dead: latents that AuxK should revive; None or all False leaves AuxK out.
-            k_aux: how many dead latents a token may use; half of d_in by default.
-            hint: passed to `select`.
+            inputs: map of what is read.
+            outputs: map of what is reconstructed; that of the inputs by default, and another one
+                only where the two are different activations.
         """
-        chosen = self.select(x, hint=hint)
-        values = ops.pre_act_values(
-            x, self.b_dec, self.W_enc_rows, self.b_enc,
-            values=chosen.values, rows=chosen.rows, latents=chosen.latents,
-        )  # fmt: skip
-        total, residual = self._reconstruction(x, chosen._replace(values=values), variance)
-        aux = x.new_zeros(())
-        if dead is not None and bool(dead.any()):
-            aux = self._aux_loss(x, residual, dead, k_aux or max(1, self.config.d_in // 2))
-            total = total + aux_coefficient * aux
-        fvu = residual.square().sum() / (variance * max(len(x), 1))
-        return Loss(total, fvu, aux.detach(), chosen)
-
-    def folded(self, scale: float) -> "SAE":
-        """The SAE that does on x what this one does on scale · x; decoder rows keep unit norm.
-
-        With x' = scale·x: x_hat = x_hat'/scale needs b_dec/scale, b_enc/scale and W unchanged.
-        """
+        assert outputs is None, "a transcoder folds two maps; this SAE reads what it reconstructs"
+        map = inputs
         twin = type(self)(self.config, meta=self.meta)
         state = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         for name in self._scaled_names():
-            state[name] = state[name] / scale
+            state[name] = state[name] / map.scale
+        state["b_dec"] = map.undo(self.b_dec.detach().unsqueeze(0)).squeeze(0)
+        if map.matrix is not None and map.inverse_matrix is not None:
+            state["W_enc_rows"] = self.W_enc_rows.detach() @ map.matrix.T
+            state["W_dec"] = self.W_dec.detach() @ map.inverse_matrix
         twin.load_state_dict(state)
         return twin.to(self.device)
 
@@ -187,30 +209,9 @@ class SAE(nn.Module, ABC):
         sae.load_state_dict(tensors)
         return sae.to(device).requires_grad_(False)
 
-    def _reconstruction(
-        self, x: Tensor, chosen: Selection, variance: float
-    ) -> tuple[Tensor, Tensor]:
-        """Reconstruction loss as a fraction of `variance`, and the residual x − x_hat, detached."""
-        x_hat = ops.bag_decode(chosen.values, chosen.latents, chosen.bounds, self.W_dec)
-        residual = x - x_hat - self.b_dec
-        loss = residual.square().sum() / (variance * max(len(x), 1))
-        return loss, residual.detach()
-
-    def _aux_loss(self, x: Tensor, residual: Tensor, dead: Tensor, k_aux: int) -> Tensor:
-        """How well the dead latents alone reconstruct the residual; 0 when it has no variance."""
-        which = dead.nonzero().squeeze(-1)
-        pre_acts = torch.addmm(
-            self.b_enc[which], x - self.b_dec, self.W_enc_rows[which].T
-        )  # (n, n_dead)
-        top = pre_acts.topk(min(k_aux, len(which)), dim=1, sorted=False)
-        latents = torch.zeros_like(pre_acts).scatter(1, top.indices, top.values.relu())
-        error = (residual - latents @ self.W_dec[which]).square().sum()
-        spread = (residual - residual.mean(0)).square().sum()
-        return torch.nan_to_num(error / spread, nan=0.0, posinf=0.0)
-
     def _scaled_names(self) -> tuple[str, ...]:
-        """Tensors that are in the units of the activation."""
-        return ("b_enc", "b_dec")
+        """Tensors in the units of the latents, which a change of scale divides."""
+        return ("b_enc",)
 
     def _check_width(self, x: Tensor) -> None:
         if x.ndim != 2 or x.shape[1] != self.config.d_in:

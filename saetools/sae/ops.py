@@ -1,27 +1,43 @@
-"""The differentiable pieces of a sparse autoencoder: the only door to `saetools_kernels`.
+"""The sparse pieces of an autoencoder: the only door to `saetools_kernels`.
 
-Nothing here knows an architecture. A selection rule picks (token, latent) pairs without a gradient;
-`pre_act_values` attaches the gradient to just those pairs; `bag_decode` and `sparse_decode` turn
-them back into activations. Every cost is proportional to the number of pairs.
+Nothing here knows an architecture. A selection rule picks (token, latent) pairs; decoding turns
+them back into activations; the gradients of both matrices are sums over the same pairs, and the
+optimiser's step takes them as such. Every cost is proportional to the number of pairs.
 """
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 import saetools_kernels as kernels
 from saetools.errors import KernelInputError, KernelUnavailableError
+from saetools_kernels.fused_sparse_adam import (
+    AdamSettings,
+    RowGradient,
+    SomeRows,
+    fused_sparse_adam,
+    gradient_squared_norm,
+    row_sums,
+)
+from saetools_kernels.row_scatter_add import order_by_latent
 from saetools_kernels.spec import all_specs
 
 __all__ = [
+    "AdamSettings",
     "KernelStatus",
+    "RowGradient",
+    "SomeRows",
+    "adam_rows",
     "bag_decode",
+    "bag_decode_into",
+    "gathered_dots",
+    "gradient_squared_norm",
     "kernel_status",
-    "pre_act_values",
+    "order_by_latent",
+    "row_sums",
     "sparse_decode",
     "topk_rows",
     "use_kernels",
@@ -87,55 +103,40 @@ def bag_decode(
     return out
 
 
-def pre_act_values(
-    x: Float[Tensor, "n d_in"],
-    b_dec: Float[Tensor, " d_in"],
-    weight: Float[Tensor, "n_latents d_in"],
-    bias: Float[Tensor, " n_latents"],
-    *,
+@_as_ours
+def bag_decode_into(
     values: Float[Tensor, " nnz"],
+    latents: Int[Tensor, " nnz"],
+    bounds: Int[Tensor, " bags1"],
+    weight: Float[Tensor, "n_latents d_in"],
+    *,
+    out: Float[Tensor, "bags d_in"],
+) -> Float[Tensor, "bags d_in"]:
+    """`bag_decode` without a gradient, into memory that is there."""
+    return kernels.raw.bag_decode(values, latents, bounds, weight, out=out)
+
+
+@_as_ours
+def gathered_dots(
+    x: Float[Tensor, "n d_in"],
+    weight: Float[Tensor, "n_latents d_in"],
     rows: Int[Tensor, " nnz"],
     latents: Int[Tensor, " nnz"],
 ) -> Float[Tensor, " nnz"]:
-    """The chosen pre-activations (x − b_dec)·weight[latent] + bias[latent], with their gradient.
-
-    `values` are those same numbers, as the selection computed them without a gradient. The gradient
-    reaches weight, bias and b_dec, and x where it asks for one.
-    """
-    out: Tensor = _PreActValues.apply(  # type: ignore[no-untyped-call]  # torch is untyped here
-        x, b_dec, weight, bias, values, rows, latents
-    )
-    return out
+    """The product of x[rows[j]] with weight[latents[j]] for every entry, without a gradient."""
+    return kernels.raw.gathered_dots(x, weight, rows, latents)
 
 
-class _PreActValues(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        b_dec: Tensor,
-        weight: Tensor,
-        bias: Tensor,  # noqa: ARG004 - here to receive its gradient
-        values: Tensor,
-        rows: Tensor,
-        latents: Tensor,
-    ) -> Tensor:
-        ctx.save_for_backward(x, b_dec, weight, rows, latents)
-        return values.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,) = grads
-        x, b_dec, weight, rows, latents = ctx.saved_tensors
-        n_latents = len(weight)
-        grad_bias = torch.zeros_like(weight[:, 0]).index_add_(0, latents, grad)
-        grad_weight = kernels.row_scatter_add(grad, rows, latents, x - b_dec, n_latents)
-        # Σ over pairs of grad · weight[latent] needs no gather: it is grad_bias @ weight.
-        grad_b_dec = -(grad_bias @ weight)
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            grad_x = kernels.row_scatter_add(grad, latents, rows, weight, len(x))
-        return grad_x, grad_b_dec, grad_weight, grad_bias, None, None, None
+@_as_ours
+def adam_rows(
+    W: Float[Tensor, "n_latents d"],
+    m: Float[Tensor, "n_latents d"],
+    v: Float[Tensor, "n_latents d"],
+    gradient: RowGradient,
+    settings: AdamSettings,
+) -> None:
+    """One Adam step on a latent-major matrix, in place; its gradient is never written."""
+    fused_sparse_adam(W, m, v, gradient, settings)
 
 
 def kernel_status() -> list[KernelStatus]:

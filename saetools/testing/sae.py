@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from saetools.sae import SAE, build_sae
+from saetools.sae import SAE, Affine, Objective, build_sae
 from saetools.sae.archs.batch_topk import BatchTopK
 from saetools.types import SparseLatents
 
@@ -62,7 +62,7 @@ def _check_shapes(sae: SAE, x: torch.Tensor) -> None:
 def _check_purity(sae: SAE, x: torch.Tensor) -> None:
     before = {name: tensor.clone() for name, tensor in sae.state_dict().items()}
     first, second = sae(x), sae(x)
-    sae.loss(x, variance=float(sae.config.d_in))
+    sae.loss(x, Objective(float(sae.config.d_in)))
     assert torch.equal(first, second), "two calls give the same bits"
     for name, tensor in sae.state_dict().items():
         assert torch.equal(before[name], tensor), f"encode, decode and loss leave {name} alone"
@@ -72,7 +72,7 @@ def _check_gradients(sae: SAE, x: torch.Tensor) -> None:
     dead = torch.zeros(sae.config.n_latents, dtype=torch.bool)
     dead[::4] = True
     sae.zero_grad()
-    sae.loss(x, variance=float(sae.config.d_in), dead=dead).total.backward()  # type: ignore[no-untyped-call]
+    sae.loss(x, Objective(float(sae.config.d_in), dead=dead)).total.backward()  # type: ignore[no-untyped-call]
     for name, parameter in sae.named_parameters():
         grad = parameter.grad
         assert grad is not None, f"{name} gets a gradient"
@@ -89,9 +89,19 @@ def _check_prefixes(sae: SAE, x: torch.Tensor) -> None:
 
 
 def _check_folding(sae: SAE, x: torch.Tensor) -> None:
-    scale = 3.0
-    expected = sae(scale * x) / scale
-    assert torch.allclose(sae.folded(scale)(x), expected, atol=1e-5), "folding keeps x_hat"
+    shift = torch.linspace(-1, 1, x.shape[1])
+    for map in (Affine(3.0), Affine(0.5, shift), Affine(2.0, shift, *_stretch(x.shape[1]))):
+        expected = map.undo(sae(map(x)))
+        assert torch.allclose(sae.folded(map)(x), expected, atol=1e-4), "folding keeps x_hat"
+        back = sae.folded(map).folded(map.inverse())
+        assert torch.allclose(back(x), sae(x), atol=1e-4), "folding can be undone"
+
+
+def _stretch(d: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A matrix as whitening has it, and its inverse."""
+    basis = torch.linalg.qr(torch.randn(d, d, generator=torch.Generator().manual_seed(7)))[0]
+    sizes = torch.linspace(0.5, 2, d)
+    return basis * sizes @ basis.T, basis / sizes @ basis.T
 
 
 def _check_same(sae: SAE, loaded: SAE, x: torch.Tensor) -> None:

@@ -3,7 +3,7 @@
 from saetools.train.calibrate import calibrate
 from saetools.train.config import TrainConfig
 from saetools.train.health import HealthReport, health_report
-from saetools.train.loop import train
+from saetools.train.loop import train, train_many
 from saetools.train.matching import Stability, stability
 from saetools.train.sinks.jsonl import read_metrics
 
@@ -16,4 +16,5 @@ __all__ = [
     "read_metrics",
     "stability",
     "train",
+    "train_many",
 ]

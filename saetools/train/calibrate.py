@@ -12,22 +12,25 @@ import torch
 from saetools.errors import NotFittedError
 from saetools.sae import SAE
 from saetools.sae.archs.batch_topk import BatchTopK
-from saetools.sae.selection import kth_largest, select_above
+from saetools.sae.selection import Encoder, kth_largest, select_above
 from saetools.store import ActivationSource
+from saetools.store.reader import Split
 
 __all__ = ["calibrate"]
 
 _BATCH = 4096
+_LEAST_BATCHES = 2
 _MOST_VALUES = 8_000_000
 
 
 def calibrate(
     sae: SAE, store: ActivationSource, *, hook_name: str | None = None, seed: int = 0
 ) -> SAE:
-    """Return `sae` with the threshold at which training rows have k active latents on average.
+    """Return `sae` with the threshold at which k latents a token are active on average.
 
-    An architecture without a threshold is returned as it is. At most 8 million active latents are
-    looked at.
+    It is found on held-out rows, as many as are there and at most 8 million active latents of them;
+    on training rows where fewer than 8192 are held out. `meta["calibration"]` says on which, and
+    what came out. An architecture without a threshold is returned as it is.
 
     Raises:
         NotFittedError: no pre-activation of the store is positive: the SAE is not trained.
@@ -35,9 +38,12 @@ def calibrate(
     if not isinstance(sae, BatchTopK):
         return sae
     k = sae.config.k
+    split: Split = "held_out"
+    if store.n_batches(_BATCH, split=split) < _LEAST_BATCHES:
+        split = "train"
     n_batches = max(1, _MOST_VALUES // (k * _BATCH))
     batches = list(
-        islice(store.batches(_BATCH, seed=seed, split="train", hook_name=hook_name), n_batches)
+        islice(store.batches(_BATCH, seed=seed, split=split, hook_name=hook_name), n_batches)
     )
     n_tokens = sum(len(x) for x in batches)
     first = _positive(sae, batches[0], 0.0)
@@ -54,10 +60,15 @@ def calibrate(
     threshold = kth_largest(values, k * n_tokens + 1) if len(values) > k * n_tokens else 0.0
     twin = copy.deepcopy(sae)
     twin.threshold.fill_(threshold)
+    l0 = float((values > twin.threshold).sum()) / max(n_tokens, 1)
+    twin.meta["calibration"] = {
+        "split": split, "n_tokens": n_tokens, "threshold": float(twin.threshold), "l0": l0,
+    }  # fmt: skip
     return twin
 
 
 @torch.no_grad()
 def _positive(sae: BatchTopK, x: torch.Tensor, floor: float) -> torch.Tensor:
     x = x.to(sae.device)
-    return select_above(x - sae.b_dec, sae.W_enc_rows, sae.b_enc, threshold=floor).values
+    encoder = Encoder(sae.W_enc_rows, sae.b_enc)
+    return select_above(x - sae.b_dec, encoder, threshold=floor).values

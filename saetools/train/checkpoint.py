@@ -18,22 +18,31 @@ from saetools.train.state import TrainState
 
 __all__ = ["FORMAT", "load_checkpoint", "save_checkpoint"]
 
-FORMAT = "saetools-checkpoint/1"
+FORMAT = "saetools-checkpoint/2"
+
+_NUMBERS = ("n_steps_done", "hint", "threshold_ema", "sparsity")
 
 
 def save_checkpoint(path: Path, state: TrainState, *, identity: Mapping[str, Any]) -> None:
     """Write `state`; `identity` says which run it belongs to (config, store, start)."""
     tensors = {f"sae.{name}": tensor for name, tensor in state.sae.state_dict().items()}
-    for index, slots in state.optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{name}": torch.as_tensor(slot) for name, slot in slots.items()}
+    tensors |= {f"adam.{name}": moment for name, moment in state.optimizer.state().items()}
+    tensors |= {f"average.{name}": total for name, total in (state.average or {}).items()}
     tensors["tokens_since_fired"] = state.tokens_since_fired
-    header = {"n_steps_done": state.n_steps_done, "hint": state.hint, "identity": dict(identity)}
+    header = {
+        "identity": dict(identity),
+        "adam_steps": state.optimizer.n_steps_done,
+        **{name: getattr(state, name) for name in _NUMBERS},
+    }
     scratch = path.with_name(path.name + ".partial")
     save_file(
         {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
         scratch,
         metadata={"format": FORMAT, "header": json.dumps(header)},
     )
+    # On the disk before it takes the place of the last one: a power cut loses neither.
+    with scratch.open("rb") as written:
+        os.fsync(written.fileno())
     os.replace(scratch, path)
 
 
@@ -58,21 +67,22 @@ def load_checkpoint(path: Path, state: TrainState, *, identity: Mapping[str, Any
         )
     header = json.loads(metadata["header"])
     _refuse_other_run(path, header["identity"], json.loads(json.dumps(dict(identity), default=str)))
-    device = state.sae.device
-    prefix = "sae."
-    state.sae.load_state_dict(
-        {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-    )
-    slots: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("adam."):
-            _, index, slot = name.split(".")
-            slots.setdefault(int(index), {})[slot] = tensor
-    groups = state.optimizer.state_dict()["param_groups"]
-    state.optimizer.load_state_dict({"state": slots, "param_groups": groups})
-    state.tokens_since_fired = tensors["tokens_since_fired"].to(device)
-    state.n_steps_done = int(header["n_steps_done"])
-    state.hint = header["hint"]
+    state.sae.load_state_dict(_part(tensors, "sae."))
+    state.optimizer.load(_part(tensors, "adam."), n_steps_done=int(header["adam_steps"]))
+    if state.average is not None:
+        for name, total in _part(tensors, "average.").items():
+            state.average[name].copy_(total)
+    state.tokens_since_fired = tensors["tokens_since_fired"].to(state.sae.device)
+    for name in _NUMBERS:
+        setattr(state, name, header[name])
+
+
+def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _refuse_other_run(path: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -1,10 +1,63 @@
 """Settings of a training run."""
 
 import math
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["TrainConfig"]
+__all__ = ["AdamConfig", "AnnealConfig", "TrainConfig"]
+
+_WATCHING = {"log_tokens", "log_to", "checkpoint_tokens"}
+
+
+class AdamConfig(BaseModel):
+    """The optimiser; its step size is `train.lr`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the first moment")
+    beta2: float = Field(default=0.999, ge=0, lt=1, description="decay of the second moment")
+    eps: float = Field(
+        default=6.25e-10,
+        gt=0,
+        description="added to the root of the second moment; small, as the loss is a fraction",
+    )
+    max_grad_norm: float | None = Field(
+        default=None,
+        gt=0,
+        description="clip the norm of all gradients together; null: off. Costs a second pass over "
+        "the active latents",
+    )
+    moments: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="precision of the moments of both matrices"
+    )
+    ema_decay: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="the finished SAE is a running mean of the weights, e.g. 0.999; null: the last "
+        "weights",
+    )
+
+
+class AnnealConfig(BaseModel):
+    """What changes in the first part of a run, besides the step size."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    k_from: int | None = Field(
+        default=None, ge=1, description="k at the start, falling or rising to sae.k; null: sae.k"
+    )
+    k_fraction: float = Field(
+        default=0.1, gt=0, le=1, description="share of the run in which k goes from k_from to sae.k"
+    )
+    sparsity_fraction: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="share of the run in which the sparsity term of an architecture that has one "
+        "rises from 0",
+    )
 
 
 class TrainConfig(BaseModel):
@@ -43,6 +96,19 @@ class TrainConfig(BaseModel):
         description="a latent is dead after this many tokens without firing; None: 10 M, or a "
         "tenth of the run if that is less",
     )
+    normalize: Literal["scale", "mean", "whiten", "none"] = Field(
+        default="scale",
+        description="what is done to activations and folded into the finished weights; scale: one "
+        "number, so that mean ‖x‖² = d_in; mean: the mean removed first; whiten: also made "
+        "uncorrelated; none: nothing",
+    )
+    compute_dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="of the encoder product that selects latents; kept values, gradients and "
+        "weights stay float32. bfloat16 is several times faster where the device has it",
+    )
+    adam: AdamConfig = Field(default=AdamConfig(), description="the optimiser")
+    anneal: AnnealConfig = Field(default=AnnealConfig(), description="k and sparsity at the start")
     log_tokens: int = Field(
         default=65_536, ge=1, description="a row of metrics every so many tokens"
     )
@@ -55,6 +121,11 @@ class TrainConfig(BaseModel):
         default=1_000_000, ge=1, description="a checkpoint every so many tokens"
     )
     seed: int = Field(default=0, description="of the order of the data")
+    init_seed: int | None = Field(
+        default=None,
+        ge=0,
+        description="of the weights that `saetools train` starts from; null: the run's seed",
+    )
 
     @model_validator(mode="after")
     def _phases_fit(self) -> "TrainConfig":
@@ -75,6 +146,11 @@ class TrainConfig(BaseModel):
         """Tokens without firing after which a latent counts as dead."""
         return self.dead_after_tokens or max(1, min(10_000_000, self.n_tokens // 10))
 
+    @property
+    def identity(self) -> dict[str, object]:
+        """The settings that decide the weights; how training is watched does not."""
+        return self.model_dump(mode="json", exclude=_WATCHING)
+
     def peak_lr(self, n_latents: int) -> float:
         """Adam's step size at its height for a dictionary of `n_latents`."""
         if self.lr is not None:
@@ -89,3 +165,15 @@ class TrainConfig(BaseModel):
         rising = (step + 1) / warm if step < warm else 1.0
         falling = (self.n_steps - step) / (fall + 1)
         return self.peak_lr(n_latents) * min(rising, falling, 1.0)
+
+    def k_at(self, step: int, k: int) -> int:
+        """Active latents a token in step `step` of an SAE with `k` of them."""
+        start, steps = self.anneal.k_from, self.anneal.k_fraction * self.n_steps
+        if start is None or step >= steps:
+            return k
+        return round(start + (k - start) * step / steps)
+
+    def sparsity_at(self, step: int) -> float:
+        """Factor on the sparsity term in step `step`, from 0 to 1."""
+        steps = self.anneal.sparsity_fraction * self.n_steps
+        return (step + 1) / steps if step + 1 < steps else 1.0

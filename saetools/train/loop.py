@@ -1,41 +1,33 @@
-"""Train an SAE from a store: one loop, for every architecture.
+"""Train SAEs from a store: one loop, for every architecture, and for one SAE or many.
 
-config → state → step. Batches come shuffled from the store; figures go to metrics.jsonl; the state
-goes to a checkpoint now and then and when the run is interrupted. At the end the scale of training
-is folded into the weights, and the inference threshold is calibrated where there is one.
+config → state → step. Batches come shuffled from the store; several SAEs share one read of it.
+Figures go to the sinks of each; the state goes to a checkpoint now and then and when the run is
+interrupted. At the end the scale of training is folded into the weights, and the inference
+threshold is calibrated where there is one.
 """
 
-import copy
-import logging
 import math
-from collections.abc import Iterator
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from saetools import progress
-from saetools.errors import ConfigError, ShapeError, StoreError
+from saetools.errors import ConfigError, StoreError
 from saetools.interrupt import deferred_interrupt
-from saetools.repro import fingerprint
 from saetools.sae import SAE
-from saetools.sae.init import geometric_median
 from saetools.store import ActivationSource
-from saetools.train.calibrate import calibrate
-from saetools.train.checkpoint import load_checkpoint, save_checkpoint
 from saetools.train.config import TrainConfig
-from saetools.train.metrics_log import MetricsLog, live_figures
-from saetools.train.sink import check_sinks
-from saetools.train.state import Scales, TrainState, step
+from saetools.train.member import Member
+from saetools.train.metrics_log import live_figures
+from saetools.train.state import StepReport, step
 
-__all__ = ["train"]
+__all__ = ["train", "train_many"]
 
-logger = logging.getLogger(__name__)
-
-_MEDIAN_TOKENS = 32_768
+_MOST_FVU = 100.0  # predicting the mean has 1; a run above this does not come back
 
 
 def train(
@@ -52,7 +44,7 @@ def train(
     Args:
         sae: from `build_sae`; not changed. Its device is where training runs.
         store: activations, a store or an `ActivationStream`; rows of held-out documents are never
-            seen.
+            trained on.
         config: lengths, learning rate and so on; the defaults suit a few million tokens.
         out: folder for metrics.jsonl and metrics.csv, the checkpoint and the finished SAE
             (`out/sae`); None writes nothing.
@@ -62,180 +54,188 @@ def train(
 
     Raises:
         ShapeError: the SAE reads another width than the store has.
+        HookNotFoundError: the store lacks the hook.
+        StoreError: a batch has NaN or infinite numbers, or the store has no rows to train on.
         ConfigError: `out` holds another run; a package that `config.log_to` needs is missing; or
             the loss diverges (the last checkpoint is kept).
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written.
     """
-    config = config or TrainConfig()
-    hook = hook_name or store.hook_name
-    _check_width(sae, store, hook)
     folder = None if out is None else Path(out)
-    check_sinks(config.log_to, folder)
-    identity = _identity(sae, store, hook, config)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        if resume and (done := _finished(folder / "sae", identity)) is not None:
-            logger.info("%s is already trained", folder / "sae")
-            return done.to(sae.device)
-    scales = _scales(store, hook)
-    state = _start(sae, store, hook, scales, config)
-    run = _Run(store, hook, config, scales, folder, identity)
-    if resume and run.checkpoint is not None and run.checkpoint.exists():
-        load_checkpoint(run.checkpoint, state, identity=identity)
-    _take_steps(state, run)
-
-    trained = state.sae.folded(scales.scale).requires_grad_(False)
-    trained.meta |= _meta(run)
-    trained = calibrate(trained, store, hook_name=hook, seed=config.seed)
-    if folder is not None and run.checkpoint is not None:
-        trained.save(folder / "sae")
-        run.checkpoint.unlink(missing_ok=True)
-    return trained
+    config = config or TrainConfig()
+    member = Member.begin("", sae, store, config, folder=folder, hook=hook_name, resume=resume)
+    return _train([member], store)[0]
 
 
-class _Run(NamedTuple):
-    """What stays the same from the first step to the last."""
+def train_many(
+    saes: Mapping[str, SAE],
+    store: ActivationSource,
+    config: TrainConfig | Mapping[str, TrainConfig] | None = None,
+    *,
+    out: str | Path | None = None,
+    hook_name: str | None = None,
+    resume: bool = True,
+) -> dict[str, SAE]:
+    """Train several SAEs in one pass over the store; each ends as `train` alone would end it.
 
-    store: ActivationSource
-    hook: str
-    config: TrainConfig
-    scales: Scales
-    folder: Path | None
-    identity: dict[str, Any]
+    Args:
+        saes: from `build_sae`, by a name that is the folder of each below `out`.
+        config: one for all, or one a name; they may differ in all but `n_tokens`, `batch_tokens`
+            and `seed`, which decide what is read.
 
-    @property
-    def checkpoint(self) -> Path | None:
-        return None if self.folder is None else self.folder / "checkpoint.safetensors"
+    Raises:
+        ConfigError: the configs ask for different rows, or what `train` raises it for.
+    """
+    configs = (
+        dict(config)
+        if isinstance(config, Mapping)
+        else dict.fromkeys(saes, config or TrainConfig())
+    )
+    _refuse_other_rows(configs)
+    members = [
+        Member.begin(
+            name,
+            sae,
+            store,
+            configs[name],
+            folder=None if out is None else Path(out) / name,
+            hook=hook_name,
+            resume=resume,
+        )
+        for name, sae in saes.items()
+    ]
+    return dict(zip(saes, _train(members, store), strict=True))
 
 
-def _take_steps(state: TrainState, run: _Run) -> None:
-    """Take all steps that are left; on an interrupt write a checkpoint first."""
-    config, checkpoint = run.config, run.checkpoint
-    every = max(1, config.checkpoint_tokens // config.batch_tokens)
+def _refuse_other_rows(configs: Mapping[str, TrainConfig]) -> None:
+    rows = {
+        name: (config.n_tokens, config.batch_tokens, config.seed)
+        for name, config in configs.items()
+    }
+    if len(set(rows.values())) > 1:
+        found = "; ".join(f"{name}: {value}" for name, value in rows.items())
+        raise ConfigError(
+            "SAEs that are trained together read the same batches, so n_tokens, batch_tokens and "
+            f"seed must be equal; found {found}; train the others in a run of their own"
+        )
+
+
+def _train(members: Sequence[Member], store: ActivationSource) -> list[SAE]:
+    """Take all steps that are left, then finish every member."""
+    left = [member for member in members if not member.finished]
+    if left:
+        _take_steps(left, store)
+    return [member.result(store) for member in members]
+
+
+def _take_steps(members: Sequence[Member], store: ActivationSource) -> None:
+    """Take all steps that are left; on an interrupt write checkpoints first."""
+    config = members[0].config
+    begun = min(member.state.n_steps_done for member in members)
     with (
         progress.task("train", total=config.n_steps, unit="steps") as bar,
         deferred_interrupt() as interrupted,
-        MetricsLog(run.folder, config, state.n_steps_done, settings=run.identity) as log,
+        ExitStack() as logs,
     ):
-        bar.advance(state.n_steps_done)
-        on_gpu = state.sae.device.type == "cuda"
-        for x in _batches(run, start=state.n_steps_done, pin_memory=on_gpu):
-            report = step(state, x.to(state.sae.device, non_blocking=True), config, run.scales)
+        for member in members:
+            logs.enter_context(member.log)
+        bar.advance(begun)
+        for done, (x, target) in enumerate(_batches(members[0], store, start=begun), start=begun):
+            for member in members:
+                if member.state.n_steps_done == done:
+                    _take_step(member, x, target, bar)
             bar.advance()
-            row = log.add(report, state, n_tokens=len(x))
-            if row is not None:
-                _refuse_divergence(row, checkpoint)
-                bar.row("", live_figures(row))
-            if checkpoint is not None and (interrupted() or state.n_steps_done % every == 0):
-                save_checkpoint(checkpoint, state, identity=run.identity)
             if interrupted():
-                raise KeyboardInterrupt(
-                    f"training stopped after step {state.n_steps_done} of {config.n_steps}; "
-                    + (
-                        f"run it again to go on from {checkpoint}"
-                        if checkpoint
-                        else "nothing saved"
-                    )
-                )
+                _stop(members, done + 1)
 
 
-def _batches(run: _Run, *, start: int, pin_memory: bool) -> Iterator[Tensor]:
-    """Batches `start` to the last, epoch after epoch."""
-    size, seed = run.config.batch_tokens, run.config.seed
-    per_epoch = run.store.n_batches(size)
-    if per_epoch == 0:
-        raise StoreError(
-            f"{run.store!r} has no rows to train on: all its documents are held out; "
-            "harvest more documents, or with a smaller held_out_fraction"
-        )
-    done = start
-    while done < run.config.n_steps:
-        epoch, first = divmod(done, per_epoch)
-        epoch_batches = run.store.batches(
-            size, seed=seed, epoch=epoch, start=first, hook_name=run.hook, pin_memory=pin_memory
-        )
-        for x in islice(epoch_batches, run.config.n_steps - done):
-            yield x
-            done += 1
+def _take_step(member: Member, x: Tensor, target: Tensor | None, bar: progress.Task) -> None:
+    state, config = member.state, member.config
+    report = step(
+        state,
+        x.to(state.sae.device, non_blocking=True),
+        config,
+        member.scales,
+        target=None if target is None else target.to(state.sae.device, non_blocking=True),
+    )
+    row = member.log.add(report, state, n_tokens=len(x))
+    every = max(1, config.checkpoint_tokens // config.batch_tokens)
+    due = member.checkpoint is not None and state.n_steps_done % every == 0
+    # To look at a figure makes a GPU wait, so there it is done only when one is due anyway.
+    if row is not None or due or state.sae.device.type == "cpu":
+        _refuse_divergence(member, report, row)
+    if row is not None:
+        bar.row(member.name, live_figures(row))
+    if due:
+        member.save()
 
 
-def _start(
-    sae: SAE, store: ActivationSource, hook: str, scales: Scales, config: TrainConfig
-) -> TrainState:
-    """Fresh state; an SAE that was never trained begins with the geometric median as its bias."""
-    sae = copy.deepcopy(sae).requires_grad_(True)
-    if "trained_tokens" in sae.meta:
-        return TrainState.fresh(sae.folded(1 / scales.scale))
-    sample: list[Tensor] = []
-    for x in store.batches(config.batch_tokens, seed=config.seed, hook_name=hook):
-        sample.append(x)
-        if sum(map(len, sample)) >= _MEDIAN_TOKENS:
-            break
-    if sample:
-        median = geometric_median(torch.cat(sample)[:_MEDIAN_TOKENS]) * scales.scale
-        sae.b_dec.data.copy_(median)
-    return TrainState.fresh(sae)
-
-
-def _scales(store: ActivationSource, hook: str) -> Scales:
-    moments = store.moments(hook)
-    if moments.mean_sq_norm == 0:
-        raise StoreError(f"all activations of {store!r} at {hook} are zero; nothing can be learned")
-    scale = math.sqrt(store.width(hook) / moments.mean_sq_norm)
-    return Scales(scale, float(moments.variance.sum()) * scale**2)
-
-
-def _check_width(sae: SAE, store: ActivationSource, hook: str) -> None:
-    if sae.config.d_in != store.width(hook):
-        raise ShapeError(
-            f"this SAE reads width {sae.config.d_in}, but {store!r} holds activations of width "
-            f"{store.width(hook)} at {hook}; build the SAE with d_in={store.width(hook)}"
-        )
-
-
-def _refuse_divergence(row: dict[str, Any], checkpoint: Path | None) -> None:
-    if math.isfinite(row["loss"]):
-        return
-    kept = f"the checkpoint {checkpoint} is from before" if checkpoint else "nothing was saved"
-    raise ConfigError(
-        f"the loss is {row['loss']} at step {row['step']} (learning rate {row['lr']:.3g}): "
-        f"training diverged; {kept}; lower train.lr"
+def _stop(members: Sequence[Member], n_steps_done: int) -> None:
+    """Write checkpoints and say what to do next."""
+    kept = [str(path) for member in members if (path := member.save()) is not None]
+    where = f"run it again to go on from {', '.join(kept)}" if kept else "nothing saved"
+    raise KeyboardInterrupt(
+        f"training stopped after step {n_steps_done} of {members[0].config.n_steps}; {where}"
     )
 
 
-def _identity(sae: SAE, store: ActivationSource, hook: str, config: TrainConfig) -> dict[str, Any]:
-    """What must be equal for two runs to be the same run."""
-    manifest = {key: value for key, value in store.manifest.items() if key != "versions"}
-    start = {name: float(tensor.double().sum()) for name, tensor in sae.state_dict().items()}
-    return {
-        "sae": sae.config.model_dump(mode="json"),
-        "start": fingerprint(start),
-        "train": config.model_dump(mode="json", exclude={"log_to"}),  # shapes no result
-        "store": fingerprint({**manifest, "rows": store.n_tokens}),
-        "hook_name": hook,
-    }
-
-
-def _finished(folder: Path, identity: dict[str, Any]) -> SAE | None:
-    if not (folder / "config.json").exists():
-        return None
-    sae = SAE.load(folder)
-    held = sae.meta.get("identity")
-    if held != identity:
-        raise ConfigError(
-            f"{folder} holds an SAE of another run (its settings: {held}); choose another folder, "
-            "or pass resume=False to replace it"
+def _batches(
+    member: Member, store: ActivationSource, *, start: int
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Batches `start` to the last, epoch after epoch, with what they should become."""
+    config, target_hook = member.config, member.target_hook
+    size, per_epoch = config.batch_tokens, store.n_batches(config.batch_tokens)
+    if per_epoch == 0:
+        raise StoreError(
+            f"{store!r} has no rows to train on: all its documents are held out; "
+            "harvest more documents, or with a smaller held_out_fraction"
         )
-    return sae
+    on_gpu = member.state.sae.device.type == "cuda"
+
+    def rows(hook: str, epoch: int, first: int) -> Iterator[Tensor]:
+        return store.batches(
+            size,
+            seed=config.seed,
+            epoch=epoch,
+            start=first,
+            hook_name=hook,
+            pin_memory=on_gpu,
+        )
+
+    done = start
+    while done < config.n_steps:
+        epoch, first = divmod(done, per_epoch)
+        # The order is a function of (seed, epoch) alone, so two hooks stay in step.
+        targets: Iterator[Tensor | None] = (
+            iter(lambda: None, 0) if target_hook is None else rows(target_hook, epoch, first)
+        )
+        pairs = zip(rows(member.hook, epoch, first), targets, strict=False)
+        for x, target in islice(pairs, config.n_steps - done):
+            _refuse_broken_rows(store, member.hook, x, done)
+            if target is not None and target_hook is not None:
+                _refuse_broken_rows(store, target_hook, target, done)
+            yield x, target
+            done += 1
 
 
-def _meta(run: _Run) -> dict[str, Any]:
-    return {
-        "hook_name": run.hook,
-        "model": run.store.manifest["model"],
-        "corpus": run.store.manifest["corpus"],
-        "trained_tokens": run.config.n_steps * run.config.batch_tokens,
-        "scale_folded": run.scales.scale,
-        "identity": run.identity,
-        "versions": {"saetools": version("saetools"), "torch": torch.__version__},
-    }
+def _refuse_broken_rows(store: ActivationSource, hook: str, x: Tensor, done: int) -> None:
+    if not math.isfinite(float(x.sum())) and not bool(x.isfinite().all()):
+        raise StoreError(
+            f"batch {done} of {store!r} has NaN or infinite activations at {hook} "
+            f"({int((~x.isfinite()).any(1).sum()):,} of {len(x):,} rows); the store is damaged or "
+            "was not written by a harvest: look at it with `saetools store verify`"
+        )
+
+
+def _refuse_divergence(member: Member, report: StepReport, row: Mapping[str, Any] | None) -> None:
+    loss, fvu = float(report.loss), float(report.fvu)
+    if math.isfinite(loss) and (row is None or row["fvu"] is None or row["fvu"] < _MOST_FVU):
+        return
+    what = f"the loss is {loss}" if not math.isfinite(loss) else f"fvu is {fvu:.3g}"
+    kept = "nothing was saved"
+    if member.checkpoint is not None and member.checkpoint.exists():
+        kept = f"the checkpoint {member.checkpoint} is from before"
+    named = f" of '{member.name}'" if member.name else ""
+    raise ConfigError(
+        f"{what} at step {member.state.n_steps_done}{named} (learning rate {report.lr:.3g}): "
+        f"training diverged; {kept}; lower train.lr"
+    )

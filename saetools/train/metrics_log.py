@@ -10,6 +10,7 @@ Where rows go is the business of `saetools.train.sink`.
 import math
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,7 +26,7 @@ __all__ = ["MetricsLog", "live_figures"]
 
 
 class MetricsLog:
-    """Averages step reports and gives rows to the sinks of a run; a context manager.
+    """Averages step reports and gives rows to the sinks of a run, which are open inside its block.
 
     Args:
         folder: the run's folder; None keeps nothing. Rows of steps that will be taken again are
@@ -42,18 +43,21 @@ class MetricsLog:
         *,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        self._config = config
+        self._folder, self._config, self._n_steps_done = folder, config, n_steps_done
+        self._settings = settings or {}
         self._every = -(-config.log_tokens // config.batch_tokens)
         self._pending: list[StepReport] = []
         self._n_pending = 0
         self._since = time.monotonic()
         self._sinks: list[MetricSink] = []
-        if folder is not None:
-            kept = [r for r in read_metrics(folder / FILE_NAME) if r["step"] <= n_steps_done]
-            context = SinkContext(folder, kept, n_steps_done, settings or {})
-            self._sinks = open_sinks(context, config.log_to)
 
     def __enter__(self) -> "MetricsLog":
+        if self._folder is not None:
+            rows = read_metrics(self._folder / FILE_NAME)
+            kept = [row for row in rows if row["step"] <= self._n_steps_done]
+            context = SinkContext(self._folder, kept, self._n_steps_done, self._settings)
+            self._sinks = open_sinks(context, self._config.log_to)
+        self._since = time.monotonic()
         return self
 
     def __exit__(
@@ -62,8 +66,10 @@ class MetricsLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for sink in self._sinks:
-            sink.close()
+        with ExitStack() as stack:  # one that fails to close does not keep others open
+            for sink in self._sinks:
+                stack.callback(sink.close)
+        self._sinks = []
 
     def add(self, report: StepReport, state: TrainState, *, n_tokens: int) -> dict[str, Any] | None:
         """Take in a step; returns the row that was written, if one was due."""
@@ -83,13 +89,12 @@ class MetricsLog:
 
     def _row(self, state: TrainState) -> dict[str, Any]:
         seconds = max(time.monotonic() - self._since, 1e-9)
-        n = len(self._pending)
         return {
             "step": state.n_steps_done,
             "n_tokens": state.n_steps_done * self._config.batch_tokens,
             "loss": float(torch.stack([r.loss for r in self._pending]).mean()),
             "fvu": float(torch.stack([r.fvu for r in self._pending]).mean()),
-            "l0": sum(r.l0 for r in self._pending) / n,
+            "l0": float(torch.stack([r.l0 for r in self._pending]).mean()),
             "dead_fraction": float(state.dead(self._config).float().mean()),
             "lr": self._pending[-1].lr,
             "tokens_per_second": round(self._n_pending / seconds, 1),

@@ -1,27 +1,22 @@
 """What changes during training, and the one function in which it changes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saetools.sae import SAE
+from saetools.sae import SAE, Loss, Objective, Scratch
+from saetools.train.adam import RowAdam
 from saetools.train.config import TrainConfig
+from saetools.train.scales import Scales
 
-__all__ = ["Scales", "StepReport", "TrainState", "step"]
+__all__ = ["StepReport", "TrainState", "step"]
 
-
-class Scales(NamedTuple):
-    """Fixed scalars of the data.
-
-    scale brings activations to mean ‖x‖² = d_in; variance is Σ over dimensions of the variance of
-    the scaled data.
-    """
-
-    scale: float
-    variance: float
+_COMPUTE = {"float32": None, "bfloat16": torch.bfloat16}
+_THRESHOLD_MEMORY = 0.99
+_CONTROL_RATE = 3e-4  # by which the sparsity term grows or shrinks a step towards a target L0
 
 
 @dataclass
@@ -34,26 +29,50 @@ class TrainState:
         n_steps_done: steps taken.
         tokens_since_fired: for each latent, shape (n_latents,).
         hint: threshold of the last selection, which speeds the next one up.
+        threshold_ema: running mean of the smallest active value of a batch.
+        sparsity: factor on the sparsity term, moved towards the SAE's target L0 where it has one.
+        average: running sum of the weights by name, for the mean of `adam.ema_decay`.
+        scratch: memory of a step; holds nothing between steps.
     """
 
     sae: SAE
-    optimizer: torch.optim.Adam
+    optimizer: RowAdam
     n_steps_done: int
     tokens_since_fired: Int[Tensor, " n_latents"]
-    hint: float | None
+    hint: float | None = None
+    threshold_ema: float | None = None
+    sparsity: float = 1.0
+    average: dict[str, Tensor] | None = None
+    scratch: Scratch = field(default_factory=Scratch)
 
     @classmethod
-    def fresh(cls, sae: SAE) -> "TrainState":
+    def fresh(cls, sae: SAE, config: TrainConfig) -> "TrainState":
         """State before the first step."""
-        # ε is small because the loss is a fraction and its gradients are tiny. The fused form
-        # the same arithmetic in one pass, 4-9 times faster on a CPU.
-        optimizer = torch.optim.Adam(sae.parameters(), lr=0.0, eps=6.25e-10, fused=True)
         since = torch.zeros(sae.config.n_latents, dtype=torch.int64, device=sae.device)
-        return cls(sae, optimizer, 0, since, None)
+        average = None
+        if config.adam.ema_decay is not None:
+            average = {name: torch.zeros_like(p) for name, p in _weights(sae).items()}
+        return cls(sae, RowAdam(sae, config.adam), 0, since, average=average)
 
     def dead(self, config: TrainConfig) -> Tensor:
         """Latents that have not fired for the window, bool (n_latents,)."""
         return self.tokens_since_fired > config.dead_window
+
+    @torch.no_grad()
+    def finished(self, config: TrainConfig) -> SAE:
+        """The SAE as it is now, or the mean of its weights over time; unit rows are unit again."""
+        decay = config.adam.ema_decay
+        if self.average is None or decay is None or self.n_steps_done == 0:
+            return self.sae
+        self.sae.zero_grad(set_to_none=True)
+        unbiased = 1 - decay**self.n_steps_done
+        twin = type(self.sae)(self.sae.config, meta=self.sae.meta).to(self.sae.device)
+        twin.load_state_dict(
+            self.sae.state_dict() | {name: a / unbiased for name, a in self.average.items()}
+        )
+        if twin.unit_norm_decoder:
+            twin.W_dec.div_(twin.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-12))
+        return twin
 
 
 class StepReport(NamedTuple):
@@ -61,51 +80,68 @@ class StepReport(NamedTuple):
 
     loss: Float[Tensor, ""]
     fvu: Float[Tensor, ""]
-    l0: float
+    l0: Float[Tensor, ""]
     lr: float
 
 
 def step(
-    state: TrainState, x: Float[Tensor, "n d_in"], config: TrainConfig, scales: Scales
+    state: TrainState,
+    x: Float[Tensor, "n d_in"],
+    config: TrainConfig,
+    scales: Scales,
+    *,
+    target: Float[Tensor, "n d_out"] | None = None,
 ) -> StepReport:
     """Take one optimiser step on a batch in raw activation units; changes `state` in place."""
     sae = state.sae
     lr = config.lr_at(state.n_steps_done, sae.config.n_latents)
-    loss = sae.loss(
-        x * scales.scale,
+    loss, gradients = sae.gradients(
+        scales.inputs(x),
+        _objective(state, config, scales),
+        target=None if target is None else scales.outputs(target),
+        scratch=state.scratch,
+    )
+    state.optimizer.step(sae, gradients, lr=lr)
+    sae.constrain()
+    _remember(state, loss, config, n_tokens=len(x))
+    return StepReport(loss.total, loss.fvu, loss.n_active / max(len(x), 1), lr)
+
+
+def _objective(state: TrainState, config: TrainConfig, scales: Scales) -> Objective:
+    done = state.n_steps_done
+    k = getattr(state.sae.config, "k", None)
+    return Objective(
         variance=scales.variance,
         dead=state.dead(config) if config.aux_coefficient > 0 else None,
         k_aux=config.k_aux,
         aux_coefficient=config.aux_coefficient,
+        k=None if k is None else config.k_at(done, k),
+        sparsity=state.sparsity * config.sparsity_at(done),
+        draw=config.seed * config.n_steps + done,
         hint=state.hint,
+        compute_dtype=_COMPUTE[config.compute_dtype],
     )
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.total.backward()  # type: ignore[no-untyped-call]  # torch is untyped here
-    _drop_parallel_gradient(sae)
-    for group in state.optimizer.param_groups:
-        group["lr"] = lr
-    state.optimizer.step()
-    _renormalise(sae)
 
-    fired = torch.bincount(loss.selection.latents, minlength=sae.config.n_latents) > 0
-    state.tokens_since_fired += len(x)
-    state.tokens_since_fired[fired] = 0
-    values = loss.selection.values
-    state.hint = float(values.min()) if len(values) else None
+
+def _remember(state: TrainState, loss: Loss, config: TrainConfig, *, n_tokens: int) -> None:
+    """Take in what a step showed: who fired, at which threshold, how sparse; average weights."""
+    state.tokens_since_fired += n_tokens
+    state.tokens_since_fired[loss.counts > 0] = 0
+    lowest = float(loss.lowest)
+    state.hint = lowest if lowest < float("inf") else None
+    if state.hint is not None:
+        held = state.hint if state.threshold_ema is None else state.threshold_ema
+        state.threshold_ema = _THRESHOLD_MEMORY * held + (1 - _THRESHOLD_MEMORY) * state.hint
+    wanted = state.sae.target_l0
+    if wanted is not None and config.sparsity_at(state.n_steps_done) == 1.0:
+        too_many = float(loss.n_active) > wanted * n_tokens
+        state.sparsity *= 1 + _CONTROL_RATE if too_many else 1 / (1 + _CONTROL_RATE)
+    if state.average is not None and config.adam.ema_decay is not None:
+        decay = config.adam.ema_decay
+        for name, weight in _weights(state.sae).items():
+            state.average[name].mul_(decay).add_(weight, alpha=1 - decay)
     state.n_steps_done += 1
-    return StepReport(loss.total.detach(), loss.fvu, len(values) / max(len(x), 1), lr)
 
 
-@torch.no_grad()
-def _drop_parallel_gradient(sae: SAE) -> None:
-    """Remove from each decoder row's gradient the part along the row: it would change its norm."""
-    grad = sae.W_dec.grad
-    assert grad is not None
-    along = (grad * sae.W_dec).sum(1, keepdim=True)
-    grad.addcmul_(along, sae.W_dec, value=-1.0)
-
-
-@torch.no_grad()
-def _renormalise(sae: SAE) -> None:
-    """Bring every decoder row back to unit norm."""
-    sae.W_dec.div_(sae.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-12))
+def _weights(sae: SAE) -> dict[str, Tensor]:
+    return {name: parameter.detach() for name, parameter in sae.named_parameters()}

@@ -90,3 +90,12 @@ def listing(folder: Path) -> dict[str, bytes]:
 def files_of() -> Callable[[Path], dict[str, bytes]]:
     """What a folder holds, to compare before and after."""
     return listing
+
+
+@pytest.fixture
+def harvested(cli: Cli, recipe: Path, tmp_path: Path) -> Path:
+    """A run folder of one's own, up to its store."""
+    folder = tmp_path / "harvested"
+    result = cli("harvest", recipe, "--out", folder, "--quiet")
+    assert result.exit_code == 0, result.output
+    return folder

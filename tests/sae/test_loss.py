@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from saetools.errors import ConfigError, FormatError, NotFittedError, ShapeError
-from saetools.sae import SAE, build_sae
+from saetools.sae import SAE, Objective, build_sae
 
 ARCHS = ["topk", "batch_topk", "matryoshka"]
 
@@ -13,7 +13,7 @@ def _dense_loss(sae: SAE, x: torch.Tensor, variance: float, dead: torch.Tensor) 
     """The card's formulas over the whole matrix, written without any of our sparse operations."""
     pre_acts = (x - sae.b_dec) @ sae.W_enc + sae.b_enc
     mask = torch.zeros_like(pre_acts)
-    chosen = sae.select(x)
+    chosen = sae.select(x, Objective(variance))
     mask[chosen.rows, chosen.latents] = 1
     latents = pre_acts * mask
     errors = [
@@ -35,7 +35,7 @@ def test_loss_and_all_gradients_equal_dense_autograd(name: str) -> None:
     sae.b_dec.data.normal_(generator=torch.Generator().manual_seed(5))
     x = torch.randn(64, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     dead = torch.arange(48) % 3 == 0
-    ours = sae.loss(x, variance=16.0, dead=dead)
+    ours = sae.loss(x, Objective(16.0, dead=dead))
     ours.total.backward()
     grads = {n: p.grad.clone() for n, p in sae.named_parameters() if p.grad is not None}
     sae.zero_grad()
@@ -53,14 +53,14 @@ def test_aux_reaches_the_encoder_of_dead_latents() -> None:
     dead = torch.zeros(48, dtype=torch.bool)
     dead[7] = True
     sae.b_enc.data[7] = -100  # never selected, so that only AuxK can move it
-    sae.loss(x, variance=16.0, dead=dead).total.backward()
+    sae.loss(x, Objective(16.0, dead=dead)).total.backward()
     assert sae.W_enc_rows.grad is not None
     assert sae.W_enc_rows.grad[7].abs().sum() == 0, "at -100 the ReLU of AuxK is off as well"
     sae.b_enc.data[7] = 0.5
     sae.zero_grad()
     sae.W_enc_rows.data[7] *= 1e-3  # small enough that top-2 rarely or never takes it
-    loss = sae.loss(x, variance=16.0, dead=dead)
-    assert 7 not in loss.selection.latents.tolist()
+    loss = sae.loss(x, Objective(16.0, dead=dead))
+    assert float(loss.counts[7]) == 0
     loss.total.backward()
     assert sae.W_enc_rows.grad[7].abs().sum() > 0
 
@@ -69,16 +69,18 @@ def test_without_dead_latents_aux_adds_nothing() -> None:
     sae = build_sae("topk", d_in=16, n_latents=48, k=4)
     x = torch.randn(64, 16)
     none_dead = torch.zeros(48, dtype=torch.bool)
-    assert float(sae.loss(x, variance=16.0, dead=none_dead).aux) == 0
-    with_mask = sae.loss(x, variance=16.0, dead=none_dead).total
-    assert torch.equal(with_mask, sae.loss(x, variance=16.0).total)
+    assert float(sae.loss(x, Objective(16.0, dead=none_dead)).aux) == 0
+    with_mask = sae.loss(x, Objective(16.0, dead=none_dead)).total
+    assert torch.equal(with_mask, sae.loss(x, Objective(16.0)).total)
 
 
 def test_matryoshka_with_one_width_is_batch_topk() -> None:
     one = build_sae("matryoshka", d_in=16, n_latents=48, k=4, widths=(48,))
     plain = build_sae("batch_topk", d_in=16, n_latents=48, k=4)
     x = torch.randn(64, 16)
-    torch.testing.assert_close(one.loss(x, variance=16.0).total, plain.loss(x, variance=16.0).total)
+    torch.testing.assert_close(
+        one.loss(x, Objective(16.0)).total, plain.loss(x, Objective(16.0)).total
+    )
 
 
 def test_encode_without_threshold_says_how_to_get_one() -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from saetools.errors import ConfigError, FormatError, ShapeError
 from saetools.sae import SAE, build_sae
+from saetools.sae.archs.topk import TopK
 from saetools.store import ActivationStore
 from saetools.train import HealthReport, health_report
 from saetools.train.health import weights
@@ -91,6 +93,37 @@ def test_each_width_has_its_own_fvu_l0_and_dead_latents(make_store: StoreMaker) 
     assert (two.dead_fraction, four.dead_fraction, all_of_them.dead_fraction) == (0, 0, 1)
     assert report.values["dead_fraction_at_16"] == 1
     assert any("latents 4 to 15" in text for text in report.warnings)
+
+
+class _Transcoder(TopK):
+    """Reads one hook and reconstructs another."""
+
+    @property
+    def target_hook_name(self) -> str:
+        return "out"
+
+
+def test_what_is_reconstructed_may_be_another_hook_than_what_is_read(
+    make_store: StoreMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = _pairs(3200)
+    read, wanted = make_store(x, name="in.h5"), make_store(x + 1.0, name="out.h5")
+    monkeypatch.setattr(type(read), "width", lambda self, hook=None: D)
+    monkeypatch.setattr(read, "moments", lambda hook: wanted.moments())
+    plain = read.batches
+
+    def batches(size: int, *, hook_name: str | None = None, **rest: Any) -> Any:
+        return wanted.batches(size, **rest) if hook_name == "out" else plain(size, **rest)
+
+    monkeypatch.setattr(read, "batches", batches)
+    made = _axes()
+    sae = _Transcoder(made.config)
+    sae.load_state_dict(made.state_dict())
+    # Off by 1 on each of eight axes: 8 over the variance of the target, 6.75.
+    assert health_report(sae, read).fvu == pytest.approx(8 / 6.75)
+    sae.b_dec.data.fill_(1.0)
+    sae.b_enc.data.fill_(1.0)  # takes back what the decoder's bias does to the encoder
+    assert health_report(sae, read).fvu == pytest.approx(0, abs=1e-12)
 
 
 def test_memory_does_not_grow_with_the_rows_and_few_are_read_if_few_are_asked_for(

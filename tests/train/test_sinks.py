@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import torch
 
+from saetools import progress
 from saetools.errors import ConfigError, UnknownNameError
 from saetools.sae import SAE, build_sae
 from saetools.store import ActivationStore
-from saetools.train import TrainConfig, read_metrics, train
+from saetools.train import TrainConfig, read_metrics, train, train_many
 from saetools.train.sink import SINKS
 from saetools.train.state import step
 
@@ -141,7 +142,7 @@ def test_a_figure_that_is_not_finite_is_null_and_an_empty_cell(
     tiny_store: ActivationStore, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="diverged"):
-        train(_fresh(), tiny_store, _with(SHORT, lr=1e30), out=tmp_path)
+        train(_fresh(), tiny_store, _with(SHORT, lr=1e30, log_tokens=500), out=tmp_path)
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["loss"] is None
     assert _csv(tmp_path / "metrics.csv")[-1]["loss"] is None
@@ -274,3 +275,17 @@ def test_where_a_run_logs_to_is_no_part_of_what_it_is(
 
 def test_the_sinks_are_the_files_of_their_folder() -> None:
     assert SINKS.names() == ["csv", "jsonl", "tensorboard", "wandb"]
+
+
+def test_saes_that_are_trained_together_have_files_and_live_rows_of_their_own(
+    tiny_store: ActivationStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saes = {name: build_sae(name, d_in=16, n_latents=48, k=4) for name in ("topk", "batch_topk")}
+    with progress.use("plain"):
+        train_many(saes, tiny_store, SHORT, out=tmp_path)
+    (line,) = (x for x in capsys.readouterr().err.splitlines() if "train" in x and "40/40" in x)
+    for name in saes:
+        rows = read_metrics(tmp_path / name / "metrics.jsonl")
+        assert len(rows) == 10
+        assert _csv(tmp_path / name / "metrics.csv") == rows
+        assert f"{name}: fvu {rows[-1]['fvu']:.4g}" in line

@@ -1,10 +1,29 @@
-"""The config fields that the k-sparse family shares."""
+"""What the k-sparse family shares: few active latents a token, so gradients of few rows a token.
 
+The loss of the whole family is one formula over levels (`saetools.sae.nested`). Its gradients are
+written out here once, in factored form; `loss` gives the same to autograd.
+"""
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from jaxtyping import Float
 from pydantic import Field, model_validator
+from torch import Tensor
 
+from saetools.sae import ops
+from saetools.sae.aux_k import AuxFit, aux_fit
+from saetools.sae.base import SAE, Gradients
 from saetools.sae.config import SAEConfig
+from saetools.sae.nested import Levels, NestedFit, nested_fit
+from saetools.sae.objective import Loss, Objective
+from saetools.sae.scratch import Scratch
+from saetools.sae.selection import Encoder, Selection
 
-__all__ = ["KSparseConfig"]
+__all__ = ["KSparse", "KSparseConfig"]
+
+_FIRED = 1e-3  # a smaller value does not count as firing (Gao et al. 2024)
 
 
 class KSparseConfig(SAEConfig):
@@ -22,3 +41,184 @@ class KSparseConfig(SAEConfig):
                 f"k must lie in 1..n_latents"
             )
         return self
+
+
+class KSparse(SAE):
+    """A sparse autoencoder that selects its active latents before anything else is computed."""
+
+    config: KSparseConfig
+
+    @abstractmethod
+    def _select(
+        self, centred: Float[Tensor, "n d_in"], encoder: Encoder, objective: Objective
+    ) -> Selection:
+        """The active latents of a training batch, ordered by (token, latent)."""
+
+    def select(
+        self, x: Float[Tensor, "n d_in"], objective: Objective, *, scratch: Scratch | None = None
+    ) -> Selection:
+        """The active latents of a training batch, ordered by (token, latent); no gradient."""
+        self._check_width(x)
+        encoder = Encoder(
+            self.W_enc_rows.detach(), self.b_enc.detach(), objective.compute_dtype, scratch
+        )
+        return self._select(self._centred(x), encoder, objective)
+
+    def loss(
+        self,
+        x: Float[Tensor, "n d_in"],
+        objective: Objective,
+        *,
+        target: Float[Tensor, "n d_out"] | None = None,
+    ) -> Loss:
+        """Training loss of a batch, differentiable in the weights (not in x).
+
+        total = reconstruction + aux_coefficient · AuxK, both as fractions of a variance: the
+        reconstruction error of that of the target, the AuxK error of that of the residual
+        (Gao et al. 2024, arXiv:2406.04093).
+        """
+        found: list[Loss] = []
+        total: Tensor = _FactoredLoss.apply(  # type: ignore[no-untyped-call]  # torch is untyped here
+            self, x, objective, target, found, *self.parameters()
+        )
+        return found[0]._replace(total=total)
+
+    @torch.no_grad()
+    def gradients(
+        self,
+        x: Float[Tensor, "n d_in"],
+        objective: Objective,
+        *,
+        target: Float[Tensor, "n d_out"] | None = None,
+        scratch: Scratch | None = None,
+    ) -> tuple[Loss, Gradients]:
+        """The loss of a batch, and its gradients as sums of a few rows a token."""
+        scratch = scratch or Scratch()
+        chosen = self.select(x, objective, scratch=scratch)
+        levels = self.levels(chosen, objective)
+        chosen, centred = levels.chosen, self._centred(x)
+        fit = nested_fit(levels, self.W_dec, self._to_decode(x, target), scratch)
+        aux = self._aux_fits(centred, fit, objective)
+        per_error = 1 / (objective.variance * max(len(x), 1))
+        total = (
+            sum(
+                (w * e for w, e in zip(fit.weights, fit.errors, strict=True)),
+                fit.errors.new_zeros(()),
+            )
+            * per_error
+        )
+        aux_loss = sum((a.loss for a in aux), total.new_zeros(()))
+        loss = Loss(
+            total + objective.aux_coefficient * aux_loss,
+            fit.errors[-1] * per_error,
+            aux_loss,
+            torch.bincount(
+                chosen.latents[chosen.values > _FIRED], minlength=self.config.n_latents
+            ),
+            torch.tensor(float(len(chosen.values)), device=x.device),
+            chosen.values.min() if len(chosen.values) else chosen.values.new_tensor(torch.inf),
+        )  # fmt: skip
+        return loss, self._gradients(x, centred, levels, fit, -2 * per_error, aux, objective)
+
+    def levels(self, chosen: Selection, objective: Objective) -> Levels:  # noqa: ARG002
+        """How the active latents nest; one level unless an architecture says otherwise."""
+        return Levels(chosen, chosen.rows, chosen.bounds, (1.0,))
+
+    def _centred(self, x: Tensor) -> Tensor:
+        """What the encoder reads."""
+        return x - self.b_dec.detach()
+
+    def _to_decode(self, x: Tensor, target: Tensor | None) -> Tensor:
+        """What Σ value · W_dec should equal."""
+        return (x if target is None else target) - self.b_dec.detach()
+
+    def _aux_fits(self, centred: Tensor, fit: NestedFit, objective: Objective) -> list[AuxFit]:
+        """AuxK of the batch: none, or one for all dead latents."""
+        if objective.dead is None or objective.aux_coefficient == 0:
+            return []
+        which = objective.dead.nonzero().squeeze(-1)
+        if len(which) == 0:
+            return []
+        return [self._aux_fit(centred, fit.residual(len(fit.weights) - 1), which, objective)]
+
+    def _aux_fit(
+        self, centred: Tensor, residual: Tensor, which: Tensor, objective: Objective
+    ) -> AuxFit:
+        return aux_fit(
+            centred,
+            residual,
+            which,
+            k_aux=objective.k_aux or max(1, self.config.d_in // 2),
+            W_enc_rows=self.W_enc_rows,
+            b_enc=self.b_enc,
+            W_dec=self.W_dec,
+        )
+
+    def _gradients(
+        self,
+        x: Tensor,  # noqa: ARG002 - for architectures with more parameters
+        centred: Tensor,
+        levels: Levels,
+        fit: NestedFit,
+        factor: float,
+        aux: list[AuxFit],
+        objective: Objective,
+    ) -> Gradients:
+        """Gradients of every parameter; a row of `fit.sources` times `factor` is one by x_hat."""
+        chosen, weight = levels.chosen, objective.aux_coefficient
+        order = ops.order_by_latent(chosen.latents, self.config.n_latents)
+        grad_values = fit.dots * factor
+        b_enc = torch.zeros_like(self.b_enc).index_add_(0, chosen.latents, grad_values)
+        for part in aux:
+            b_enc.index_add_(0, part.which, part.b_enc, alpha=weight)
+        # b_dec is in every x_hat_l as block 0 is, and taken off what the encoder reads.
+        by_token = fit.sources.view(-1, len(fit.weights), self.d_out)
+        b_dec = by_token[:, 0].sum(0) * factor - self._from_centre(b_enc)
+        decoder = ops.row_sums(chosen.values * factor, levels.bags, order, fit.sources)
+        encoder = ops.row_sums(grad_values, chosen.rows, order, centred)
+        return {
+            "W_dec": ops.RowGradient(
+                (decoder,), tuple(ops.SomeRows(a.which, a.W_dec * weight) for a in aux)
+            ),
+            "W_enc_rows": ops.RowGradient(
+                (encoder,), tuple(ops.SomeRows(a.which, a.W_enc_rows * weight) for a in aux)
+            ),
+            "b_enc": ops.RowGradient(whole=b_enc),
+            "b_dec": ops.RowGradient(whole=b_dec),
+        }
+
+    def _from_centre(self, grad_b_enc: Tensor) -> Tensor | float:
+        """The gradient that b_dec gets through what the encoder reads, with its sign turned.
+
+        Σ over entries of grad · W_enc_rows[latent] needs no gather: b_enc's gradient has the sums.
+        """
+        return grad_b_enc @ self.W_enc_rows
+
+
+class _FactoredLoss(torch.autograd.Function):
+    """The loss for autograd, with the gradients that `KSparse.gradients` wrote out."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        sae: KSparse,
+        x: Tensor,
+        objective: Objective,
+        target: Tensor | None,
+        found: list[Loss],
+        *parameters: Tensor,
+    ) -> Tensor:
+        loss, gradients = sae.gradients(x, objective, target=target)
+        found.append(loss)
+        ctx.gradients = [gradients[name] for name, _ in sae.named_parameters()]
+        ctx.save_for_backward(*parameters)
+        return loss.total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        whole = (
+            gradient.block(0, len(parameter), like=parameter) * grad
+            for gradient, parameter in zip(ctx.gradients, ctx.saved_tensors, strict=True)
+        )
+        return (None, None, None, None, None, *whole)

@@ -15,10 +15,11 @@ from pydantic import Field
 from torch import Tensor
 
 from saetools.errors import NotFittedError
-from saetools.sae.archs._k_sparse import KSparseConfig
-from saetools.sae.base import ARCHS, SAE
+from saetools.sae.archs._k_sparse import KSparse, KSparseConfig
+from saetools.sae.base import ARCHS
 from saetools.sae.config import SAEConfig
-from saetools.sae.selection import Selection, select_above, select_batch_topk
+from saetools.sae.objective import Objective
+from saetools.sae.selection import Encoder, Selection, select_above, select_batch_topk
 from saetools.types import SparseLatents
 
 __all__ = ["BatchTopK", "BatchTopKConfig"]
@@ -31,7 +32,7 @@ class BatchTopKConfig(KSparseConfig):
 
 
 @ARCHS.register("batch_topk")
-class BatchTopK(SAE):
+class BatchTopK(KSparse):
     """Sparse autoencoder with k active latents a token on average."""
 
     Config: ClassVar[type[KSparseConfig]] = BatchTopKConfig
@@ -58,15 +59,13 @@ class BatchTopK(SAE):
                 f"encode() of a {self.config.type} SAE needs its inference threshold, which was "
                 "never set; train() calibrates it, or call saetools.train.calibrate(sae, store)"
             )
-        chosen = select_above(x - self.b_dec, self.W_enc_rows, self.b_enc, threshold=threshold)
+        encoder = Encoder(self.W_enc_rows, self.b_enc)
+        chosen = select_above(x - self.b_dec, encoder, threshold=threshold)
         return chosen.padded(self.config.n_latents)
 
-    def select(self, x: Float[Tensor, "n d_in"], *, hint: float | None = None) -> Selection:
-        """The k·n largest positive pre-activations of the batch."""
-        self._check_width(x)
-        return select_batch_topk(
-            x - self.b_dec, self.W_enc_rows, self.b_enc, k=self.config.k, hint=hint
-        )
+    def _select(self, centred: Tensor, encoder: Encoder, objective: Objective) -> Selection:
+        k = objective.k or self.config.k
+        return select_batch_topk(centred, encoder, k=k, hint=objective.hint)
 
     def _scaled_names(self) -> tuple[str, ...]:
         return (*super()._scaled_names(), "threshold")

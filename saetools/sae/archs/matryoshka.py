@@ -1,23 +1,21 @@
 """Matryoshka over BatchTopK: every prefix of the dictionary reconstructs on its own (2503.17547).
 
 One selection over all latents is shared by all prefixes; the loss is the mean over prefixes of the
-squared error, so early latents stay general. A token's latents are sorted by level once; the
-reconstructions at all widths are then cumulative sums over levels and cost one gather together.
+squared error, so early latents stay general. The reconstructions at all widths are cumulative sums
+over levels and cost one gather together (`saetools.sae.nested`).
 """
 
 from itertools import pairwise
 from typing import Literal
 
 import torch
-from einops import rearrange
 from pydantic import Field, model_validator
-from torch import Tensor
 
-from saetools.sae import ops
 from saetools.sae.archs._k_sparse import KSparseConfig
 from saetools.sae.archs.batch_topk import BatchTopK
 from saetools.sae.base import ARCHS
-from saetools.sae.prefix_errors import prefix_errors
+from saetools.sae.nested import Levels
+from saetools.sae.objective import Objective
 from saetools.sae.selection import Selection, count_bounds
 
 __all__ = ["Matryoshka", "MatryoshkaConfig"]
@@ -66,20 +64,10 @@ class Matryoshka(BatchTopK):
         """Prefix sizes that reconstruct on their own; the last is n_latents."""
         return self.config.widths
 
-    def _reconstruction(
-        self, x: Tensor, chosen: Selection, variance: float
-    ) -> tuple[Tensor, Tensor]:
-        """Mean over prefixes of the squared error, and the residual at full width."""
-        n, n_levels = len(x), len(self.widths)
-        edges = torch.tensor(self.widths[:-1], device=x.device)
+    def levels(self, chosen: Selection, objective: Objective) -> Levels:  # noqa: ARG002
+        """A level a width; the loss is the mean over widths of the squared error."""
+        n, n_levels = chosen.n_tokens, len(self.widths)
+        edges = torch.tensor(self.widths[:-1], device=chosen.latents.device)
         level = torch.bucketize(chosen.latents, edges, right=True)
-        bag, order = (level * n + chosen.rows).sort(stable=True)
-        blocks = ops.bag_decode(
-            chosen.values[order],
-            chosen.latents[order],
-            count_bounds(bag, n * n_levels),
-            self.W_dec,
-        )
-        blocks = rearrange(blocks, "(level n) d -> level n d", level=n_levels)
-        errors, residual = prefix_errors(x - self.b_dec, blocks)
-        return errors / (variance * max(n, 1) * n_levels), residual
+        bags = chosen.rows * n_levels + level  # in order already, as latents rise within a token
+        return Levels(chosen, bags, count_bounds(bags, n * n_levels), (1 / n_levels,) * n_levels)

@@ -2,14 +2,14 @@
 
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from saetools.sae.archs._k_sparse import KSparseConfig
-from saetools.sae.base import ARCHS, SAE
-from saetools.sae.selection import Selection, count_bounds, select_topk
+from saetools.sae.archs._k_sparse import KSparse, KSparseConfig
+from saetools.sae.base import ARCHS
+from saetools.sae.objective import Objective
+from saetools.sae.selection import Encoder, Selection, flat, select_topk
 from saetools.types import SparseLatents
 
 __all__ = ["TopK", "TopKConfig"]
@@ -22,23 +22,16 @@ class TopKConfig(KSparseConfig):
 
 
 @ARCHS.register("topk")
-class TopK(SAE):
+class TopK(KSparse):
     """Sparse autoencoder with at most k active latents on every token."""
 
     Config = TopKConfig
-    config: TopKConfig
 
     def encode(self, x: Float[Tensor, "n d_in"]) -> SparseLatents:
         """The k largest positive pre-activations of each token."""
         self._check_width(x)
-        return select_topk(x - self.b_dec, self.W_enc_rows, self.b_enc, k=self.config.k)
+        encoder = Encoder(self.W_enc_rows, self.b_enc)
+        return select_topk(x - self.b_dec, encoder, k=self.config.k)
 
-    @torch.no_grad()
-    def select(self, x: Float[Tensor, "n d_in"], *, hint: float | None = None) -> Selection:  # noqa: ARG002
-        """The same choice as `encode`, as a flat list; there is nothing to guess here."""
-        latents = self.encode(x)
-        on = latents.active
-        rows = on.nonzero()[:, 0]
-        return Selection(
-            latents.values[on], rows, latents.indices[on], count_bounds(rows, len(latents))
-        )
+    def _select(self, centred: Tensor, encoder: Encoder, objective: Objective) -> Selection:
+        return flat(select_topk(centred, encoder, k=objective.k or self.config.k))

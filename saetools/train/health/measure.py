@@ -4,7 +4,6 @@ Sums are in float64; a batch of rows and its latents are in memory, and counts o
 dictionary.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -59,16 +58,19 @@ def health_report(
     if n_tokens < 1:
         raise ConfigError(f"health_report reads n_tokens rows, at least 1; got {n_tokens}")
     hook = hook_name or _hook(sae, store)
-    if sae.config.d_in != store.width(hook):
-        raise ShapeError(
-            f"this SAE reads width {sae.config.d_in}, but {store!r} holds activations of width "
-            f"{store.width(hook)} at {hook}; give the store that it was trained on"
-        )
-    split, n_batches, batches = _rows(store, hook, n_tokens, seed)
-    sums = _Sums(sae, torch.as_tensor(store.moments(hook).mean, dtype=torch.float32))
+    target_hook = sae.target_hook_name or hook
+    _check_width(store, "reads", sae.config.d_in, hook)
+    _check_width(store, "writes", sae.d_out, target_hook)
+    split, n_batches, size = _rows(store, n_tokens)
+    sums = _Sums(sae, torch.as_tensor(store.moments(target_hook).mean, dtype=torch.float32))
+    # The order is a function of the seed alone, so two hooks stay in step.
+    inputs, targets = (
+        store.batches(size, seed=seed, split=split, hook_name=name) for name in (hook, target_hook)
+    )
+    pairs = zip(inputs, targets, strict=False) if target_hook != hook else ((x, x) for x in inputs)
     with progress.task("health", total=n_batches, unit="batches") as bar:
-        for x in batches:
-            sums.add(x.to(sae.device))
+        for x, target in islice(pairs, n_batches):
+            sums.add(x.to(sae.device), target.to(sae.device))
             bar.advance()
     config = sae.config.model_dump(mode="json")
     about = {**config, "hook_name": hook, "split": split, "seed": seed}
@@ -76,18 +78,23 @@ def health_report(
     return replace(report, warnings=advise(report))
 
 
-def _rows(
-    store: ActivationSource, hook: str, n_tokens: int, seed: int
-) -> tuple[Split, int, Iterator[Tensor]]:
-    """The split that is measured on, and at most `n_tokens` shuffled rows of it in batches."""
+def _rows(store: ActivationSource, n_tokens: int) -> tuple[Split, int, int]:
+    """The split to measure on, the number of its batches that make `n_tokens`, and their size."""
     size = min(_BATCH_TOKENS, n_tokens)
     splits: tuple[Split, ...] = ("held_out", "train")
     for split in splits:
         n_batches = min(n_tokens // size, store.n_batches(size, split=split))
         if n_batches > 0:
-            batches = store.batches(size, seed=seed, split=split, hook_name=hook)
-            return split, n_batches, islice(batches, n_batches)
+            return split, n_batches, size
     raise StoreError(f"{store!r} has no rows to measure on; harvest documents first")
+
+
+def _check_width(store: ActivationSource, verb: str, width: int, hook: str) -> None:
+    if width != store.width(hook):
+        raise ShapeError(
+            f"this SAE {verb} width {width}, but {store!r} holds activations of width "
+            f"{store.width(hook)} at {hook}; give the store that it was trained on"
+        )
 
 
 def _hook(sae: SAE, store: ActivationSource) -> str:
@@ -114,8 +121,8 @@ class _Sums:
         self.n_active = dict.fromkeys(sae.widths, 0)
         self._norms: list[Tensor] = []
 
-    def add(self, x: Tensor) -> None:
-        """Take in a batch of rows."""
+    def add(self, x: Tensor, target: Tensor) -> None:
+        """Take in a batch of rows, and what they should become."""
         latents = self._sae.encode(x)
         active = latents.active
         n_latents = len(self.fired)
@@ -123,9 +130,9 @@ class _Sums:
         self.l0_counts += torch.bincount(latents.l0().cpu(), minlength=n_latents + 1)
         for width in self.error:
             part = latents if width == n_latents else latents.prefix(width)
-            self.error[width] += float((x - self._sae.decode(part)).double().square().sum())
+            self.error[width] += float((target - self._sae.decode(part)).double().square().sum())
             self.n_active[width] += int(part.active.sum())
-        centred = (x - self._centre).double()
+        centred = (target - self._centre).double()
         self._offset += centred.sum(0)
         self._square += float(centred.square().sum())
         if self.n_tokens < _MOST_NORMS:
@@ -134,7 +141,7 @@ class _Sums:
 
     @property
     def variance(self) -> float:
-        """Σ‖x − x̄‖² with the exact mean of the rows."""
+        """Σ‖target − its mean‖² with the exact mean of the rows."""
         return self._square - float(self._offset @ self._offset) / self.n_tokens
 
     @property

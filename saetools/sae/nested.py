@@ -1,0 +1,88 @@
+"""Nested reconstructions of a batch: their errors and all that their gradients need, in one pass.
+
+A token's active latents fall into levels 0..L−1. Reconstruction l uses levels 0..l:
+
+    x_hat_l = Σ_{m ≤ l} block_m      r_l = target − x_hat_l      loss = Σ_l weights[l] · Σ ‖r_l‖²
+
+One level is TopK; levels by index are Matryoshka widths; levels by rank are nested k. The blocks
+take one gather together, and the gradient of block l is −2 · Σ_{m ≥ l} weights[m] · r_m, so every
+further level costs a pass over (n, d) and no gather.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saetools.sae import ops
+from saetools.sae.scratch import Scratch
+from saetools.sae.selection import Selection
+
+__all__ = ["Levels", "NestedFit", "nested_fit"]
+
+
+class Levels(NamedTuple):
+    """Active latents ordered by (token, level).
+
+    bags (nnz,) is token · n_levels + level of each entry; bounds (n · n_levels + 1,) says where
+    each bag begins; weights has a number a level.
+    """
+
+    chosen: Selection
+    bags: Int[Tensor, " nnz"]
+    bounds: Int[Tensor, " bags1"]
+    weights: Sequence[float]
+
+
+class NestedFit(NamedTuple):
+    """Errors of the nested reconstructions, and their gradients in factored form.
+
+    errors (n_levels,): Σ over tokens of ‖r_l‖², before the weights. sources (n · n_levels, d):
+    Σ_{m ≥ l} weights[m] · r_m of token i in row i · n_levels + l. dots (nnz,): the product of each
+    entry's source with its row of W_dec.
+    """
+
+    errors: Float[Tensor, " n_levels"]
+    sources: Float[Tensor, "bags d"]
+    dots: Float[Tensor, " nnz"]
+    weights: Sequence[float]
+
+    def residual(self, level: int) -> Float[Tensor, "n d"]:
+        """r_level, a fresh tensor."""
+        by_level = rearrange(self.sources, "(n l) d -> n l d", l=len(self.weights))
+        own = by_level[:, level]
+        if level + 1 < len(self.weights):
+            own = own - by_level[:, level + 1]
+        return own / self.weights[level]
+
+
+@torch.no_grad()
+def nested_fit(
+    levels: Levels,
+    W_dec: Float[Tensor, "n_latents d"],
+    target: Float[Tensor, "n d"],
+    scratch: Scratch,
+) -> NestedFit:
+    """Reconstruct `target` at all levels; without autograd."""
+    chosen, weights = levels.chosen, levels.weights
+    n, d = target.shape
+    buffer = scratch.take("blocks", (n * len(weights), d), target)
+    blocks = ops.bag_decode_into(chosen.values, chosen.latents, levels.bounds, W_dec, out=buffer)
+    by_level = rearrange(blocks, "(n l) d -> n l d", l=len(weights))
+    errors = []
+    above = target
+    for level in range(len(weights)):
+        residual = torch.sub(above, by_level[:, level], out=by_level[:, level])
+        errors.append(torch.linalg.vector_norm(residual).square())
+        above = residual
+    for level in reversed(range(len(weights))):
+        own = by_level[:, level]
+        if weights[level] != 1.0:
+            own.mul_(weights[level])
+        if level + 1 < len(weights):
+            own.add_(by_level[:, level + 1])
+    dots = ops.gathered_dots(blocks, W_dec, levels.bags, chosen.latents)
+    return NestedFit(torch.stack(errors), blocks, dots, weights)

@@ -1,0 +1,56 @@
+"""What a training batch is judged by, and what judging it gives."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+__all__ = ["Loss", "Objective"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a loss needs to know besides the batch and the weights.
+
+    Args:
+        variance: Σ over dimensions of the variance of the target, Σ‖y − ȳ‖²/n; squared errors are
+            taken as fractions of it.
+        dead: latents that AuxK should revive, bool (n_latents,); None leaves AuxK out.
+        k_aux: how many dead latents a token may use; None: half of d_in.
+        aux_coefficient: weight of AuxK.
+        k: active latents a token in this step; None: the config's (other values: annealing of k).
+        sparsity: factor on the sparsity term of architectures that have one (warm-up, control).
+        draw: number that decides what a loss draws at random, e.g. sampled prefixes.
+        hint: a guess of the selection's threshold that may save time and changes no result.
+        compute_dtype: precision of the encoder product that selects; the values that are kept are
+            computed again in the precision of the weights. None: the precision of the weights.
+    """
+
+    variance: float
+    dead: Bool[Tensor, " n_latents"] | None = None
+    k_aux: int | None = None
+    aux_coefficient: float = 1 / 32
+    k: int | None = None
+    sparsity: Tensor | float = 1.0
+    draw: int = 0
+    hint: float | None = None
+    compute_dtype: torch.dtype | None = None
+
+
+class Loss(NamedTuple):
+    """What one batch costs, and what the trainer needs to know about it.
+
+    total is what is minimised; fvu the batch's squared error at full width over the variance, lower
+    is better; aux the AuxK term before its coefficient; counts how many tokens each latent fired on
+    with a value above `FIRED`; n_active the number of active latents of the whole batch; lowest the
+    smallest active value, infinite when there is none.
+    """
+
+    total: Float[Tensor, ""]
+    fvu: Float[Tensor, ""]
+    aux: Float[Tensor, ""]
+    counts: Float[Tensor, " n_latents"]
+    n_active: Float[Tensor, ""]
+    lowest: Float[Tensor, ""]
