@@ -126,7 +126,7 @@ def test_what_is_reconstructed_may_be_another_hook_than_what_is_read(
     assert health_report(sae, read).fvu == pytest.approx(0, abs=1e-12)
 
 
-def test_memory_does_not_grow_with_the_rows_and_few_are_read_if_few_are_asked_for(
+def test_only_as_many_rows_are_read_as_are_asked_for(
     make_store: StoreMaker,
 ) -> None:
     store = make_store(_pairs(3200))
