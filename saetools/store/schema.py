@@ -14,9 +14,8 @@ docs/formats.md says the same in prose. One HDF5 file:
     /checksums/<dataset>  (n_blocks,) uint32: CRC-32 of each block of 4096 rows
 
 Rows of one document are contiguous and in order. `committed` is the commit counter, three integers:
-rows, documents, number of commits. What lies behind it was being written when the harvest stopped
-and does not count; the statistics of those rows are in slot (number of commits) mod 2. `complete`
-is written last of all.
+rows, documents, number of commits. What lies behind it does not count; the statistics of those rows
+are in slot (number of commits) mod 2. `complete` is written last of all.
 """
 
 from collections.abc import Sequence
