@@ -26,7 +26,9 @@ from saetools.store.room import told
 from saetools.store.schema import (
     CHUNK_ROWS,
     FORMAT,
+    PRECISION_ERROR,
     TokenColumns,
+    as_json,
     from_disk,
     numpy_dtype,
     row_datasets,
@@ -126,11 +128,14 @@ class StoreWriter:
         self._n_dropped = n
 
     def finish(self) -> None:
-        """Mark the store as complete."""
+        """Mark the store as complete, and note in its manifest what its precision lost."""
         if self.complete:
             return
         for checksums in self._checksums.values():
             checksums.finish()
+        measured = {name: moments.precision_error for name, moments in self._moments.items()}
+        manifest = json.loads(self._file.attrs["manifest"]) | {PRECISION_ERROR: as_json(measured)}
+        self._file.attrs["manifest"] = json.dumps(manifest)
         self._file.attrs["complete"] = True
         self._make_durable(
             what=f"mark {self.path} as complete",
@@ -274,7 +279,7 @@ def _check_same(path: Path, file: h5py.File, manifest: Mapping[str, Any]) -> Non
     held = json.loads(file.attrs["manifest"])
     wanted = json.loads(json.dumps(dict(manifest)))
     differ = sorted(k for k in held.keys() | wanted.keys() if held.get(k) != wanted.get(k))
-    differ = [key for key in differ if key not in ("versions", "shards")]
+    differ = [key for key in differ if key not in ("versions", "shards", PRECISION_ERROR)]
     if differ:
         what = "; ".join(f"{k}: has {held.get(k)}, asked {wanted.get(k)}" for k in differ)
         raise StoreError(
