@@ -23,6 +23,7 @@ from saetools.sae import ops
 from saetools.sae.affine import Affine
 from saetools.sae.config import SAEConfig
 from saetools.sae.folder import read_folder, write_folder
+from saetools.sae.init import unit_rows
 from saetools.sae.objective import Loss, Objective
 from saetools.sae.scratch import Scratch
 from saetools.sae.sharing import ALONE, Ranks
@@ -57,11 +58,10 @@ class SAE(nn.Module, ABC):
         self.config = config
         self.meta: dict[str, Any] = dict(meta or {})
         generator = torch.Generator().manual_seed(seed)
-        rows = torch.randn(config.n_latents, config.d_in, generator=generator)
-        rows = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        rows = unit_rows(config.n_latents, config.d_in, generator)
         self.W_dec = nn.Parameter(rows)
         self.W_enc_rows = nn.Parameter(rows.clone())
-        self.b_enc = nn.Parameter(torch.zeros(config.n_latents))
+        self.b_enc = nn.Parameter(torch.zeros(len(rows)))
         self.b_dec = nn.Parameter(torch.zeros(config.d_in))
 
     @abstractmethod

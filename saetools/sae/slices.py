@@ -7,6 +7,7 @@ Its config says `n_latents` of the whole.
 import torch
 from torch import Tensor
 
+from saetools.errors import ShapeError
 from saetools.sae.base import SAE
 from saetools.sae.sharing import Ranks
 
@@ -14,14 +15,25 @@ __all__ = ["hollow", "joined_slices", "slice_of"]
 
 
 def slice_of(sae: SAE, latents: Ranks) -> SAE:
-    """This rank's latents of a whole SAE; the tensors are copies."""
-    span = latents.span(sae.config.n_latents)
-    state = sae.state_dict()
+    """This rank's latents of an SAE, whole or built as that part; the tensors are copies.
+
+    Raises:
+        ShapeError: the SAE was built as another part.
+    """
+    n = sae.config.n_latents
+    span = latents.span(n)
+    if len(sae.W_dec) not in (n, span.stop - span.start):
+        raise ShapeError(
+            f"process {latents.rank} of {latents.size} trains latents {span.start} to {span.stop} "
+            f"of {n}, and was given an SAE with {len(sae.W_dec)} of them; build it whole, or with "
+            f"part=({latents.rank}, {latents.size})"
+        )
+    rows = span if len(sae.W_dec) == n else slice(None)
     return sae.with_tensors(
         {
-            name: (tensor[span] if name in sae.by_latent else tensor).clone()
-            for name, tensor in state.items()
-        },
+            name: (tensor[rows] if name in sae.by_latent else tensor).clone()
+            for name, tensor in sae.state_dict().items()
+        }
     )
 
 

@@ -13,7 +13,7 @@ from saetools.errors import ConfigError, ShapeError
 from saetools.repro import fingerprint
 from saetools.sae import SAE
 from saetools.sae.init import geometric_median
-from saetools.sae.sharing import Ranks
+from saetools.sae.sharing import ALONE, Ranks
 from saetools.sae.slices import hollow, joined_slices, slice_of
 from saetools.store import ActivationSource
 from saetools.train.calibrate import calibrate
@@ -27,6 +27,7 @@ from saetools.train.checkpoint import (
 from saetools.train.config import TrainConfig
 from saetools.train.metrics_log import MetricsLog
 from saetools.train.scales import Scales, find_scales
+from saetools.train.sink import check_sinks
 from saetools.train.state import TrainState
 from saetools.train.team import Team
 
@@ -83,9 +84,10 @@ class Member:
         """Check everything, then start, or pick up where an earlier run of the same kind was."""
         hook, target_hook = hook or store.hook_name, sae.target_hook_name
         _check_widths(sae, store, hook, target_hook)
+        check_sinks(config.log_to, folder)
         rows, latents = team.axes(sae, config.parallel)
         scales = team.first_does(lambda: find_scales(store, hook, config, target_hook=target_hook))
-        identity = _identity(sae, store, hook, config)
+        identity = _identity(sae, store, hook, config, latents)
         finished = None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -101,8 +103,7 @@ class Member:
             load_checkpoint(found, state, identity=identity)
         done = config.n_steps if finished is not None else state.n_steps_done
         team.agree("checkpoint: it ends at step", done)
-        path = folder / "metrics.jsonl" if folder is not None and team.first else None
-        log = MetricsLog(path, config, done)
+        log = MetricsLog(folder if team.first else None, config, done, settings=identity)
         return cls(
             name, config, hook, target_hook, scales, state, log, folder, identity, team, finished
         )
@@ -221,10 +222,16 @@ def _check_widths(sae: SAE, store: ActivationSource, hook: str, target_hook: str
             )
 
 
-def _identity(sae: SAE, store: ActivationSource, hook: str, config: TrainConfig) -> dict[str, Any]:
+def _identity(
+    sae: SAE, store: ActivationSource, hook: str, config: TrainConfig, latents: Ranks
+) -> dict[str, Any]:
     """What must be equal for two runs to be the same run."""
     manifest = {key: value for key, value in store.manifest.items() if key != "versions"}
-    start = {name: float(tensor.double().sum()) for name, tensor in sae.state_dict().items()}
+    is_part = len(sae.W_dec) < sae.config.n_latents
+    start = {
+        name: (latents if is_part and name in sae.by_latent else ALONE).total(_sum_of_bits(tensor))
+        for name, tensor in sae.state_dict().items()
+    }
     moments = store.moments(hook)
     rows = {"rows": store.n_tokens, "norm": moments.mean_sq_norm, "mean": float(moments.mean.sum())}
     return {
@@ -234,6 +241,13 @@ def _identity(sae: SAE, store: ActivationSource, hook: str, config: TrainConfig)
         "store": fingerprint({**manifest, **rows}),
         "hook_name": hook,
     }
+
+
+def _sum_of_bits(tensor: Tensor) -> int:
+    """A number that tells weights apart; integers, so that parts add up to it exactly."""
+    kinds = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+    bits = tensor.detach().contiguous().view(kinds[tensor.element_size()])
+    return int(bits.sum(dtype=torch.int64))
 
 
 def _finished(folder: Path, identity: dict[str, Any]) -> SAE | None:

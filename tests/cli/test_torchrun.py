@@ -1,4 +1,4 @@
-"""`torchrun -m saetools train`: many processes, one run folder; stopped by the launcher, gone on."""
+"""`torchrun -m saetools train`: many processes, one run folder, stopped and gone on."""
 
 import os
 import shutil

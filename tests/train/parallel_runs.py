@@ -66,9 +66,9 @@ def fork(size: int, work: Callable[[int], None], *, codes: Sequence[int] | None 
     assert found == list(codes or [0] * size), found
 
 
-def run(name: str, mode: str, out: Path | None, **changed: object) -> st.SAE:
-    sae = st.build_sae(name, d_in=16, n_latents=499, k=2, seed=1)
-    return train(sae, STORE, CONFIG.model_copy(update={"parallel": mode, **changed}), out=out)
+def run(name: str, mode: str, out: Path | None, *, part: tuple[int, int] = (0, 1)) -> st.SAE:
+    sae = st.build_sae(name, d_in=16, n_latents=499, k=2, seed=1, part=part)
+    return train(sae, STORE, CONFIG.model_copy(update={"parallel": mode}), out=out)
 
 
 def all_pairs(size: int) -> Callable[[int], None]:
@@ -158,7 +158,8 @@ def killed_then(size: int, later: int) -> None:
     def second(rank: int) -> None:
         for mode in MODES:
             begun = noting_the_first_step()
-            sae = run("matryoshka", mode, FOLDER / f"cut-{mode}-{size}-{later}")
+            part = (rank, later) if mode == "latents" else (0, 1)
+            sae = run("matryoshka", mode, FOLDER / f"cut-{mode}-{size}-{later}", part=part)
             assert begun() == 12, "went on from the checkpoint at step 12"
             if rank == 0:
                 torch.save(sae.state_dict(), FOLDER / f"cut-{mode}-{size}-{later}.pt")
@@ -262,7 +263,7 @@ def memory(size: int) -> None:
             return report
 
         loop.step = measuring  # type: ignore[assignment]
-        sae = st.build_sae("batch_topk", d_in=16, n_latents=12_000, k=2, seed=1)
+        sae = st.build_sae("batch_topk", d_in=16, n_latents=12_000, k=2, seed=1, part=(rank, size))
         short = CONFIG.model_copy(
             update={
                 "parallel": "latents", "n_tokens": 400, "batch_tokens": 100,

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from saetools.errors import ShapeError
 from saetools.sae import ARCHS, SAE, build_sae
 from saetools.sae.selection import among_largest
 from saetools.sae.sharing import ALONE, Ranks
@@ -178,6 +179,22 @@ def test_an_sae_is_the_sum_of_its_slices() -> None:
         name: t.shape for name, t in sae.state_dict().items()
     }
     assert joined_slices(sae, ALONE) is sae
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_sae_built_as_a_part_has_the_numbers_of_the_whole(name: str) -> None:
+    whole = build_sae(name, d_in=3, n_latents=9001, k=2, seed=4)
+    parts = [build_sae(name, d_in=3, n_latents=9001, k=2, seed=4, part=(r, 3)) for r in range(3)]
+    for key in whole.by_latent:
+        assert max(len(part.state_dict()[key]) for part in parts) == 3001
+        rows = torch.cat([part.state_dict()[key] for part in parts])
+        assert torch.equal(rows, whole.state_dict()[key])
+
+    class Half(Ranks):
+        rank, size = 0, 2
+
+    with pytest.raises(ShapeError, match=r"part=\(0, 2\)"):
+        slice_of(parts[0], Half())
 
 
 def test_a_tie_between_processes_is_won_by_the_lowest_latent() -> None:
