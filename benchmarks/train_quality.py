@@ -7,12 +7,14 @@ Stores: layer 3 of MiniLM on the documentation of Python's standard library, and
 names a Llama-shaped model and --texts its texts, layer 2 of that. A seed decides the initial
 weights and the order of the rows. Each library trains with its own optimiser, initialisation,
 dead-latent rule and normalisation (SAELens: expected_average_only_in; dictionary_learning:
-normalize_activations), and with one of two schedules:
+normalize_activations), and in one of two ways:
 
-    own    what it does by default: ours 1e-3 with a rise over 5 % and a fall over 20 % of the run;
-           SAELens 3e-4, constant; dictionary_learning 2e-4 sqrt(16384 / n_latents), a rise over
-           1000 steps
-    ours   the learning rate, rise and fall that ours has by default
+    as it comes  ours: learning rate 1e-3 with a rise over 5 % and a fall over 20 % of the run;
+                 SAELens: 3e-4, constant; dictionary_learning: 2e-4 sqrt(16384 / n_latents), a rise
+                 over 1000 steps
+    set as ours  the peers with the learning rate, rise and fall that ours has by default; SAELens,
+                 which starts b_dec at zero and calls a latent dead after 1000 steps, also with the
+                 mean as b_dec and with ours for the dead
 
 One and the same code evaluates all on held-out rows: FVU with the dataset's mean removed, over all
 rows together, once with the threshold the library keeps for inference and once with the threshold
@@ -25,21 +27,21 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 from trainers.child import Child
-from trainers.sizes import ARCHS, Size, widths
+from trainers.sizes import ARCHS, Size
+from trainers.weights import Weights, evaluate
 
 import saetools as st
 from saetools import progress
 
 _HELD_OUT = 16_384
-_EVALUATED_AT_ONCE = 1024
+_READ_AT_ONCE = 1024
 
 
 class Subject(NamedTuple):
@@ -62,40 +64,15 @@ class Library(NamedTuple):
     schedule: str
 
 
-OURS = Library("saetools", "of_saetools", "own")
+OURS = Library("saetools", "of_saetools", "as it comes")
 PEERS = tuple(
-    Library(f"{title}, {schedule} schedule", module, schedule)
+    Library(f"{title}, {schedule}", module, schedule)
     for title, module in (
         ("SAELens", "of_saelens"),
         ("dictionary_learning", "of_dictionary_learning"),
     )
-    for schedule in ("own", "ours")
+    for schedule in ("as it comes", "set as ours")
 )
-
-
-class Weights(NamedTuple):
-    """The one form that all weights are brought into; they read raw activations.
-
-    latents = select((x - b_dec) W_enc + b_enc), x_hat = latents W_dec + b_dec
-    """
-
-    W_enc: Tensor
-    b_enc: Tensor
-    W_dec: Tensor
-    b_dec: Tensor
-    threshold: float | None
-
-    @classmethod
-    def read(cls, path: Path) -> "Weights":
-        """What a worker wrote."""
-        held = {name: torch.from_numpy(array) for name, array in np.load(path).items()}
-        threshold = held.pop("threshold", None)
-        return cls(**held, threshold=None if threshold is None else float(threshold))
-
-    def chunks(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows and their positive pre-activations, some rows at a time."""
-        for part in x.split(_EVALUATED_AT_ONCE):
-            yield part, ((part - self.b_dec) @ self.W_enc + self.b_enc).relu()
 
 
 def subjects(args: argparse.Namespace) -> list[Subject]:
@@ -103,9 +80,7 @@ def subjects(args: argparse.Namespace) -> list[Subject]:
     steps, batch = args.steps, args.batch_tokens
     docs = {"type": "stdlib_docs", "n_docs": 2000}
     found = [
-        Subject(
-            "minilm", "minilm", docs, "resid_post.3", 150_000, Size(batch, 384, 1024, 16), steps
-        )
+        Subject("minilm", "minilm", docs, "resid_post.3", 150_000, Size(batch, 384, 768, 16), steps)
     ]
     if args.stories and args.texts:
         texts = {"type": "files", "path": str(args.texts)}
@@ -152,8 +127,8 @@ def write_rows(subject: Subject, store_path: Path, seed: int, out: Path) -> None
 
 
 def schedule_of(library: Library, subject: Subject) -> dict[str, Any] | None:
-    """None for a library's own; else that of ours, in steps."""
-    if library.schedule == "own":
+    """None for what a library does by itself; else what ours does, in steps."""
+    if library.schedule == "as it comes":
         return None
     n_steps = subject.n_steps
     config = st.TrainConfig(n_tokens=n_steps * subject.size.n, batch_tokens=subject.size.n)
@@ -161,64 +136,15 @@ def schedule_of(library: Library, subject: Subject) -> dict[str, Any] | None:
         "lr": config.peak_lr(subject.size.n_latents),
         "warmup_steps": round(config.warmup_fraction * n_steps),
         "decay_steps": round(config.decay_fraction * n_steps),
+        "dead_steps": config.dead_window // config.batch_tokens,
     }
 
 
-@torch.no_grad()
-def evaluate(weights: Weights, x: Tensor, k: int, *, per_token: bool) -> dict[str, Any]:
-    """FVU and L0 at the library's threshold and at L0 = k, prefixes, latents that never fire."""
-    if per_token:
-        at_k: float | None = None
-    else:
-        values = torch.cat([acts[acts > 0] for _, acts in weights.chunks(x)])
-        wanted = min(k * len(x), len(values))
-        at_k = float(values.kthvalue(len(values) - wanted + 1).values)
-    found = _errors(weights, x, k, at_k)
-    own = found
-    if not per_token:
-        above = np.nextafter(np.float32(weights.threshold), np.float32("inf"))
-        own = _errors(weights, x, k, float(above))
-    return {
-        "fvu": found["fvu"],
-        "l0": found["l0"],
-        "prefix_fvu": found["prefix_fvu"],
-        "unused": found["unused"],
-        "own_fvu": own["fvu"],
-        "own_l0": own["l0"],
-    }
-
-
-def _errors(weights: Weights, x: Tensor, k: int, lowest: float | None) -> dict[str, Any]:
-    """Sums over rows; latents from `lowest` up are active, or the k largest of a token."""
-    edges = widths(len(weights.W_dec))
-    errors, n_active = torch.zeros(len(edges), dtype=torch.float64), 0
-    fired = torch.zeros(len(weights.W_dec), dtype=torch.bool)
-    for part, acts in weights.chunks(x):
-        if lowest is None:
-            top = acts.topk(k, dim=1)
-            latents = torch.zeros_like(acts).scatter_(1, top.indices, top.values)
-        else:
-            latents = acts * (acts >= lowest)
-        n_active += int((latents > 0).sum())
-        fired |= (latents > 0).any(0)
-        x_hat, begin = weights.b_dec, 0
-        for level, end in enumerate(edges):
-            x_hat = x_hat + latents[:, begin:end] @ weights.W_dec[begin:end]
-            errors[level] += float((part - x_hat).double().square().sum())
-            begin = end
-    fvu = (errors / (x - x.mean(0)).double().square().sum()).tolist()
-    return {
-        "fvu": fvu[-1],
-        "prefix_fvu": statistics.mean(fvu),
-        "l0": n_active / len(x),
-        "unused": 1 - float(fired.float().mean()),
-    }
-
-
-def run_all(args: argparse.Namespace, scratch: Path, results: dict[str, Any]) -> bool:
+def run_all(
+    args: argparse.Namespace, scratch: Path, results: dict[str, Any], children: dict[str, Child]
+) -> bool:
     """Train and evaluate what is not in `results` yet; whether all of it is there now."""
     deadline = time.monotonic() + args.seconds
-    children: dict[str, Child] = {}
     for subject in subjects(args):
         for seed in range(args.seeds):
             left = [
@@ -232,7 +158,7 @@ def run_all(args: argparse.Namespace, scratch: Path, results: dict[str, Any]) ->
             store, rows = harvest(subject, scratch), scratch / "rows.npy"
             write_rows(subject, store, seed, rows)
             with st.ActivationStore.open(store) as held:
-                batches = held.batches(_EVALUATED_AT_ONCE, seed=0, split="held_out")
+                batches = held.batches(_READ_AT_ONCE, seed=0, split="held_out")
                 x = torch.cat(list(batches))[:_HELD_OUT]
             for arch, library in left:
                 if time.monotonic() > deadline:
@@ -348,7 +274,7 @@ def main() -> None:
     parser.add_argument("--archs", nargs="+", choices=ARCHS, default=list(ARCHS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1500, help="dictionary_learning needs > 1000")
-    parser.add_argument("--batch-tokens", type=int, default=512)
+    parser.add_argument("--batch-tokens", type=int, default=256)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--results", type=Path, help="JSON of finished runs, read and written")
     parser.add_argument("--scratch", type=Path, help="folder for stores and rows, kept")
@@ -364,7 +290,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = args.scratch or Path(folder)
         scratch.mkdir(parents=True, exist_ok=True)
-        complete = run_all(args, scratch, results)
+        children: dict[str, Child] = {}
+        complete = run_all(args, scratch, results, children)
+        for child in children.values():
+            child.close()
     report(args, results)
     if not complete:
         print("\nnot complete: run it again with the same --results to go on")

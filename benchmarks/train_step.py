@@ -80,7 +80,7 @@ def planted(size: Size, n_batches: int) -> np.ndarray:
 
 
 def measure(
-    children: dict[Command, Child], arch: str, size: Size, data: str, rounds: int
+    children: dict[Command, Child], arch: str, size: Size, data: str, args: argparse.Namespace
 ) -> dict[Command, Timing]:
     """Time the commands that know the architecture, in turns."""
     asked = {command: child for command, child in children.items() if arch in command.archs}
@@ -95,9 +95,9 @@ def measure(
             warm_up=_WARM_UP,
         )
         timings[command] = Timing([], [], found["peak_bytes"])
-    for _ in range(rounds):
+    for _ in range(args.rounds):
         for command, child in asked.items():
-            found = child.ask("step")
+            found = child.ask("step", clock=args.clock)
             timings[command].products.append(found["product"])
             timings[command].steps.append(found["step"])
     return timings
@@ -148,6 +148,12 @@ def main() -> None:
     parser.add_argument("--archs", nargs="+", choices=ARCHS, default=list(ARCHS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: seconds of the processor, with one thread the better one on a busy machine",
+    )
     args = parser.parse_args()
     commands = OURS + (PEERS if args.peers_python else ())
     children = {
@@ -160,7 +166,9 @@ def main() -> None:
         if set(command.archs) & set(args.archs)
     }
     held = {child.module: child.versions for child in children.values()}
-    print(f"{cpu_name()}, {args.threads} threads, {args.rounds} rounds, ", end="")
+    print(
+        f"{cpu_name()}, {args.threads} threads, {args.rounds} rounds, {args.clock} clock, ", end=""
+    )
     print(f"load {os.getloadavg()[0]:.1f}")
     for versions in held.values():
         print("- " + ", ".join(f"{name} {number}" for name, number in versions.items()))
@@ -170,7 +178,7 @@ def main() -> None:
             data = f"{folder}/{number}.npy"
             np.save(data, planted(size, _BATCHES))
             for arch in args.archs:
-                report(arch, size, measure(children, arch, size, data, args.rounds))
+                report(arch, size, measure(children, arch, size, data, args))
     print(f"\nload at the end {os.getloadavg()[0]:.1f}")
     for child in children.values():
         child.close()

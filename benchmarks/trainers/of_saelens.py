@@ -52,12 +52,19 @@ def train(job: Mapping[str, Any]) -> dict[str, Tensor]:
     """
     torch.manual_seed(job["seed"])
     size, rows = Size(*job["size"]), np.load(job["rows"], mmap_mode="r")
-    config = SAETrainerConfig(job["n_steps"] * size.n, size.n, lr_end=_LR_END, **_schedule(job))
-    trainer = SAETrainer(config, build(job["arch"], size), data_provider=_batches(rows, size.n))
-    norms = [float(x.norm(dim=1).mean()) for x in islice(_batches(rows, size.n), 100)]
-    scale = math.sqrt(size.d_in) / (sum(norms) / len(norms))
-    trainer.data_provider = (x * scale for x in _batches(rows, size.n))
-    return _in_one_form(trainer.fit(), scale)
+    first = torch.cat(list(islice(_batches(rows, size.n), 100)))
+    scale = math.sqrt(size.d_in) / float(first.norm(dim=1).mean())
+    sae, asked = build(job["arch"], size), job["schedule"]
+    settings: dict[str, Any] = {}
+    if asked is not None:
+        settings["lr"] = asked["lr"]
+        settings["lr_warm_up_steps"] = asked["warmup_steps"]
+        settings["lr_decay_steps"] = asked["decay_steps"]
+        settings["dead_feature_window"] = asked["dead_steps"]
+        sae.b_dec.data = first.mean(0) * scale
+    config = SAETrainerConfig(job["n_steps"] * size.n, size.n, lr_end=_LR_END, **settings)
+    scaled = (x * scale for x in _batches(rows, size.n))
+    return _in_one_form(SAETrainer(config, sae, data_provider=scaled).fit(), scale)
 
 
 def build(arch: str, size: Size, *, sparse: bool = False) -> TopKTrainingSAE:
@@ -69,14 +76,6 @@ def build(arch: str, size: Size, *, sparse: bool = False) -> TopKTrainingSAE:
     if sparse:  # on a CPU its backward pass knows no rescaling
         more |= {"use_sparse_activations": True, "rescale_acts_by_decoder_norm": False}
     return sae_class(config_class(d_in=size.d_in, d_sae=size.n_latents, k=size.k, **more))
-
-
-def _schedule(job: Mapping[str, Any]) -> dict[str, Any]:
-    asked = job["schedule"]
-    if asked is None:
-        return {}
-    warm, decay = asked["warmup_steps"], asked["decay_steps"]
-    return {"lr": asked["lr"], "lr_warm_up_steps": warm, "lr_decay_steps": decay}
 
 
 def _batches(rows: np.ndarray, n: int) -> Iterator[Tensor]:
