@@ -118,9 +118,8 @@ class Member:
         """Assert that the folded SAE reconstructs what the trained one did."""
         x = next(iter(store.batches(256, seed=self.config.seed, hook_name=self.hook)))
         x = x.to(ready.device)
-        for sae in (ready, folded):
-            if "threshold" in dict(sae.named_buffers()):  # not calibrated yet: all that is positive
-                sae.get_buffer("threshold").fill_(0.0)
+        if ready.calibrated_l0 is not None:  # not calibrated yet: all that is positive
+            ready, folded = ready.with_threshold(0.0), folded.with_threshold(0.0)
         wanted = self.scales.outputs.undo(ready(self.scales.inputs(x)))
         got = folded(x)
         off = float((got - wanted).norm() / wanted.norm().clamp_min(1e-12))
@@ -137,7 +136,7 @@ class Member:
             "identity": self.identity,
             "versions": {"saetools": version("saetools"), "torch": torch.__version__},
         }
-        if self.state.threshold_ema is not None:
+        if self.state.threshold_ema is not None and self.state.sae.calibrated_l0 is not None:
             meta["threshold_ema"] = self.state.threshold_ema / self.scales.outputs.scale
         return meta
 

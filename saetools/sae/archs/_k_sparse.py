@@ -17,13 +17,11 @@ from saetools.sae.aux_k import AuxFit, aux_fit
 from saetools.sae.base import SAE, Gradients
 from saetools.sae.config import SAEConfig
 from saetools.sae.nested import Levels, NestedFit, nested_fit
-from saetools.sae.objective import Loss, Objective
+from saetools.sae.objective import FIRED, Loss, Objective
 from saetools.sae.scratch import Scratch
 from saetools.sae.selection import Encoder, Selection
 
 __all__ = ["KSparse", "KSparseConfig"]
-
-_FIRED = 1e-3  # a smaller value does not count as firing (Gao et al. 2024)
 
 
 class KSparseConfig(SAEConfig):
@@ -98,7 +96,8 @@ class KSparse(SAE):
         levels = self.levels(chosen, objective)
         chosen, centred = levels.chosen, self._centred(x)
         fit = nested_fit(levels, self.W_dec, self._to_decode(x, target), scratch)
-        aux = self._aux_fits(centred, fit, objective)
+        aux = self._aux_fits(centred, levels, fit, objective)
+        values, latents = levels.active()
         per_error = 1 / (objective.variance * max(len(x), 1))
         total = (
             sum(
@@ -110,13 +109,11 @@ class KSparse(SAE):
         aux_loss = sum((a.loss for a in aux), total.new_zeros(()))
         loss = Loss(
             total + objective.aux_coefficient * aux_loss,
-            fit.errors[-1] * per_error,
+            fit.errors[levels.own] * per_error,
             aux_loss,
-            torch.bincount(
-                chosen.latents[chosen.values > _FIRED], minlength=self.config.n_latents
-            ),
-            torch.tensor(float(len(chosen.values)), device=x.device),
-            chosen.values.min() if len(chosen.values) else chosen.values.new_tensor(torch.inf),
+            torch.bincount(latents[values > FIRED], minlength=self.config.n_latents),
+            torch.tensor(float(len(values)), device=x.device),
+            values.min() if len(values) else values.new_tensor(torch.inf),
         )  # fmt: skip
         return loss, self._gradients(x, centred, levels, fit, -2 * per_error, aux, objective)
 
@@ -130,16 +127,22 @@ class KSparse(SAE):
 
     def _to_decode(self, x: Tensor, target: Tensor | None) -> Tensor:
         """What Σ value · W_dec should equal."""
-        return (x if target is None else target) - self.b_dec.detach()
+        return self._target(x, target) - self.b_dec.detach()
 
-    def _aux_fits(self, centred: Tensor, fit: NestedFit, objective: Objective) -> list[AuxFit]:
+    def _aux_fits(
+        self, centred: Tensor, levels: Levels, fit: NestedFit, objective: Objective
+    ) -> list[AuxFit]:
         """AuxK of the batch: none, or one for all dead latents."""
-        if objective.dead is None or objective.aux_coefficient == 0:
-            return []
-        which = objective.dead.nonzero().squeeze(-1)
+        which = self._dead(objective)
         if len(which) == 0:
             return []
-        return [self._aux_fit(centred, fit.residual(len(fit.weights) - 1), which, objective)]
+        return [self._aux_fit(centred, fit.residual(levels.own), which, objective)]
+
+    def _dead(self, objective: Objective) -> Tensor:
+        """The latents that AuxK should revive, ascending; none where it is off."""
+        if objective.dead is None or objective.aux_coefficient == 0:
+            return torch.empty(0, dtype=torch.int64, device=self.device)
+        return objective.dead.nonzero().squeeze(-1)
 
     def _aux_fit(
         self, centred: Tensor, residual: Tensor, which: Tensor, objective: Objective
