@@ -4,9 +4,10 @@
     z = 1[π > 0] · ReLU((x − b_dec) · (W_enc ∘ exp(r_mag)) + b_mag)
     loss = (‖x − x_hat(z)‖² + ‖x − x_hat'(ReLU(π))‖²) / V + λ Σ ReLU(π_j) ‖w_j‖ / √V
 
-(Rajamanoharan et al. 2024). x_hat' decodes with W_dec and b_dec of which no gradient is taken; its term trains the gate, which
-the step function cuts off from the first term. Both maps share one product, as a magnitude before
-its ReLU is exp(r_mag) · (π − b_enc) + b_mag. L1 falls on the gate alone, so latents do not shrink.
+(Rajamanoharan et al. 2024). x_hat' decodes with W_dec and b_dec of which no gradient is taken; its
+term trains the gate, which the step function cuts off from the first term. Both maps share one
+product, as a magnitude before its ReLU is exp(r_mag) · (π − b_enc) + b_mag. L1 falls on the gate
+alone, so latents do not shrink.
 """
 
 from collections.abc import Mapping

@@ -110,7 +110,8 @@ class JumpReLU(Dense):
     def _shortfall(self, pre_acts: Tensor, dead: Tensor) -> Tensor:
         which = dead.nonzero().squeeze(-1)
         short = (self.threshold[which] - pre_acts[:, which]).relu()
-        return (short @ self.W_dec[which].norm(dim=1)).sum()
+        total: Tensor = (short @ self.W_dec[which].norm(dim=1)).sum()
+        return total
 
     def _scaled_names(self) -> tuple[str, ...]:
         return (*super()._scaled_names(), "threshold")
