@@ -106,7 +106,7 @@ class SAE(nn.Module, ABC):
             name: ops.RowGradient(whole=torch.zeros_like(parameter) if grad is None else grad)
             for (name, parameter), grad in zip(parameters.items(), grads, strict=True)
         }
-        return loss._replace(total=loss.total.detach()), whole
+        return Loss(*(figure.detach() for figure in loss)), whole
 
     def constrain(self) -> None:
         """Bring weights back to where they may be; the trainer calls it after every step."""
