@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from saetools.cli import (
     ablate,
+    compare,
     config,
     demo,
     doctor,
@@ -94,6 +95,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Look and act": {
         "explore": explore.command,
+        "compare": compare.command,
         "steer": steer.command,
         "ablate": ablate.command,
     },

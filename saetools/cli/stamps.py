@@ -56,11 +56,21 @@ STAGES = {
 }
 
 
+_NO_MATTER = (
+    "subject.device",
+    "train.log_tokens",
+    "train.log_to",
+    "train.checkpoint_tokens",
+)
+"""Settings that shape no result."""
+
+
 def settings_of(config: "RunConfig", stage: str) -> dict[str, Any]:
     """The settings that shape a stage's result, as flat dotted keys."""
     blocks = STAGES[stage].blocks
     found = dict(_flat(config.model_dump(mode="json", include=set(blocks))))
-    found.pop("subject.device", None)
+    for name in _NO_MATTER:
+        found.pop(name, None)
     return found
 
 

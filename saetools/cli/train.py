@@ -9,7 +9,7 @@ from saetools.cli.options import Device, DryRun, Json, Out, Overrides, Quiet, Re
 from saetools.cli.output import Outcome, View
 from saetools.cli.run import RunFolder
 from saetools.cli.sweep import members_of, plan_sweep, run_sweep
-from saetools.cli.training import build, figures_of, settings
+from saetools.cli.training import build, figures_of, health_of, settings
 
 __all__ = ["command", "run_train"]
 
@@ -38,17 +38,21 @@ def command(
 ) -> None:
     """Train a sparse autoencoder on the activations that `saetools harvest` stored.
 
-    Writes sae/ (config.json, sae.safetensors) and metrics.jsonl into the run folder. Training that
-    was stopped goes on from its last checkpoint and ends with the same weights.
+    Writes sae/ (config.json, sae.safetensors), metrics.jsonl and metrics.csv into the run folder,
+    and health.json: FVU, L0, dead, dense and duplicate latents on held-out rows, with advice where
+    something looks wrong. Training that was stopped goes on from its last checkpoint and ends with
+    the same weights. In a terminal its figures are a live table; train.log_to sends them to
+    TensorBoard or Weights & Biases too.
 
     With --sweep every combination is trained, all on one read of the store, into run folders below
-    sweep/; every command takes those as well.
+    sweep/; every command takes those as well, and `saetools compare` shows them on one page.
 
     \b
     Examples:
       saetools train runs/demo
       saetools train run.yaml sae.k=64 train.lr=1e-3
       saetools train run.yaml "sae={type: topk, n_latents: 512, k: 8}"
+      saetools train run.yaml "train.log_to=[tensorboard]"
       saetools train run.yaml --sweep sae.k=16,32,64 --sweep train.init_seed=0,1,2
     """
     view = View(as_json, quiet)
@@ -72,11 +76,19 @@ def run_train(run: RunFolder, *, resume: bool = True) -> Outcome:
     done_before = resume and run.up_to_date("train")
     with run.stage("train"), run.store() as store:
         sae = train(build(run, store), store, settings(run), out=run.path, resume=resume)
+        health = health_of(run, sae, store, made_before=done_before)
     figures = {
         "architecture": f"{sae.config.type}, {sae.config.n_latents:,} latents",
         "d_in": sae.config.d_in,
+        "measured on": f"{health.n_tokens:,} {health.about['split'].replace('_', '-')} tokens",
         **figures_of(run),
     }
     title = "the SAE was trained already" if done_before else "trained"
-    wrote = (run.product("train"), run.path / "metrics.jsonl")
-    return Outcome(title, figures, wrote=wrote, next=f"saetools evaluate {run.path}")
+    return Outcome(
+        title,
+        figures,
+        table=health.rows(),
+        text="\n".join(f"warning: {text}" for text in health.warnings),
+        wrote=(run.product("train"), run.path / "metrics.jsonl", run.path / "health.json"),
+        next=f"saetools evaluate {run.path}",
+    )

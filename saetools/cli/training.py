@@ -8,9 +8,9 @@ from saetools.cli.run import RunFolder
 if TYPE_CHECKING:  # types only: `--help` must not pay for torch (2.4 s)
     from saetools.sae import SAE
     from saetools.store import ActivationStore
-    from saetools.train import TrainConfig
+    from saetools.train import HealthReport, TrainConfig
 
-__all__ = ["build", "figures_of", "settings"]
+__all__ = ["build", "figures_of", "health_of", "settings"]
 
 
 def build(run: RunFolder, store: "ActivationStore") -> "SAE":
@@ -31,8 +31,21 @@ def settings(run: RunFolder) -> "TrainConfig":
 
 
 def figures_of(run: RunFolder) -> dict[str, Any]:
-    """The last figures of training, as the command shows them."""
+    """How long a run was trained, and how fast, at its last row of figures."""
     rows = (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     last = json.loads(rows[-1]) if rows else {}
-    shown = ("n_tokens", "fvu", "l0", "dead_fraction", "tokens_per_second")
-    return {name: last[name] for name in shown if name in last}
+    return {name: last[name] for name in ("n_tokens", "tokens_per_second") if name in last}
+
+
+def health_of(
+    run: RunFolder, sae: "SAE", store: "ActivationStore", *, made_before: bool
+) -> "HealthReport":
+    """The health of a run's SAE, measured and stored; if it was `made_before`, what is stored."""
+    from saetools.train import HealthReport, health_report  # heavy: torch
+
+    path = run.path / "health.json"
+    if made_before and path.exists():
+        return HealthReport.load(path)
+    report = health_report(sae, store, seed=run.config.seed)
+    report.save(path)
+    return report

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = ["AdamConfig", "AnnealConfig", "TrainConfig"]
 
-_WATCHING = {"log_tokens", "checkpoint_tokens"}
+_WATCHING = {"log_tokens", "log_to", "checkpoint_tokens"}
 
 
 class AdamConfig(BaseModel):
@@ -110,7 +110,12 @@ class TrainConfig(BaseModel):
     adam: AdamConfig = Field(default=AdamConfig(), description="the optimiser")
     anneal: AnnealConfig = Field(default=AnnealConfig(), description="k and sparsity at the start")
     log_tokens: int = Field(
-        default=65_536, ge=1, description="a row of metrics.jsonl every so many tokens"
+        default=65_536, ge=1, description="a row of metrics every so many tokens"
+    )
+    log_to: tuple[str, ...] = Field(
+        default=(),
+        description="where rows of metrics go beside metrics.jsonl and metrics.csv: tensorboard, "
+        "wandb; changes no number of the training",
     )
     checkpoint_tokens: int = Field(
         default=1_000_000, ge=1, description="a checkpoint every so many tokens"

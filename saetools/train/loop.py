@@ -1,13 +1,14 @@
 """Train SAEs from a store: one loop, for every architecture, and for one SAE or many.
 
 config → state → step. Batches come shuffled from the store; several SAEs share one read of it.
-Figures go to metrics.jsonl; the state goes to a checkpoint now and then and when the run is
+Figures go to the sinks of each; the state goes to a checkpoint now and then and when the run is
 interrupted. At the end the scale of training is folded into the weights, and the inference
 threshold is calibrated where there is one.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from saetools.sae import SAE
 from saetools.store import ActivationSource
 from saetools.train.config import TrainConfig
 from saetools.train.member import Member
+from saetools.train.metrics_log import live_figures
 from saetools.train.state import StepReport, step
 
 __all__ = ["train", "train_many"]
@@ -44,8 +46,8 @@ def train(
         store: activations, a store or an `ActivationStream`; rows of held-out documents are never
             trained on.
         config: lengths, learning rate and so on; the defaults suit a few million tokens.
-        out: folder for metrics.jsonl, the checkpoint and the finished SAE (`out/sae`); None writes
-            nothing.
+        out: folder for metrics.jsonl and metrics.csv, the checkpoint and the finished SAE
+            (`out/sae`); None writes nothing.
         hook_name: which hook of the store; its first one by default.
         resume: go on from the checkpoint in `out`, or return its finished SAE, if one is there and
             belongs to this run; False starts again.
@@ -54,7 +56,8 @@ def train(
         ShapeError: the SAE reads another width than the store has.
         HookNotFoundError: the store lacks the hook.
         StoreError: a batch has NaN or infinite numbers, or the store has no rows to train on.
-        ConfigError: `out` holds another run, or the loss diverges (the last checkpoint is kept).
+        ConfigError: `out` holds another run; a package that `config.log_to` needs is missing; or
+            the loss diverges (the last checkpoint is kept).
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written.
     """
     folder = None if out is None else Path(out)
@@ -131,7 +134,10 @@ def _take_steps(members: Sequence[Member], store: ActivationSource) -> None:
     with (
         progress.task("train", total=config.n_steps, unit="steps") as bar,
         deferred_interrupt() as interrupted,
+        ExitStack() as logs,
     ):
+        for member in members:
+            logs.enter_context(member.log)
         bar.advance(begun)
         for done, (x, target) in enumerate(_batches(members[0], store, start=begun), start=begun):
             for member in members:
@@ -158,8 +164,7 @@ def _take_step(member: Member, x: Tensor, target: Tensor | None, bar: progress.T
     if row is not None or due or state.sae.device.type == "cpu":
         _refuse_divergence(member, report, row)
     if row is not None:
-        figures = {"fvu": row["fvu"], "l0": row["l0"], "dead": row["dead_fraction"]}
-        bar.note(**{f"{member.name} {k}".strip(): v for k, v in figures.items()})
+        bar.row(member.name, live_figures(row))
     if due:
         member.save()
 

@@ -20,6 +20,7 @@ from saetools.train.checkpoint import load_checkpoint, save_checkpoint
 from saetools.train.config import TrainConfig
 from saetools.train.metrics_log import MetricsLog
 from saetools.train.scales import Scales, find_scales
+from saetools.train.sink import check_sinks
 from saetools.train.state import TrainState
 
 __all__ = ["Member"]
@@ -71,6 +72,7 @@ class Member:
         """Check everything, then start, or pick up where an earlier run of the same kind was."""
         hook, target_hook = hook or store.hook_name, sae.target_hook_name
         _check_widths(sae, store, hook, target_hook)
+        check_sinks(config.log_to, folder)
         scales = find_scales(store, hook, config, target_hook=target_hook)
         identity = _identity(sae, store, hook, config)
         finished = None
@@ -84,7 +86,7 @@ class Member:
         elif folder is not None and resume and (folder / _CHECKPOINT).exists():
             load_checkpoint(folder / _CHECKPOINT, state, identity=identity)
         done = config.n_steps if finished is not None else state.n_steps_done
-        log = MetricsLog(None if folder is None else folder / "metrics.jsonl", config, done)
+        log = MetricsLog(folder, config, done, settings=identity)
         return cls(name, config, hook, target_hook, scales, state, log, folder, identity, finished)
 
     @property
