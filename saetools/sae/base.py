@@ -108,6 +108,13 @@ class SAE(nn.Module, ABC):
         }
         return Loss(*(figure.detach() for figure in loss)), whole
 
+    def begin(self, x: Float[Tensor, "n d_in"]) -> None:
+        """Set what starts from data; the trainer calls it once, with rows in its scale."""
+
+    def lr_factor(self, name: str) -> float:  # noqa: ARG002 - for architectures with other units
+        """What the learning rate of a parameter is multiplied by."""
+        return 1.0
+
     def constrain(self) -> None:
         """Bring weights back to where they may be; the trainer calls it after every step."""
 

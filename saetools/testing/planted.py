@@ -81,16 +81,17 @@ def uneven_sparsity(
     return _sum(rank < wanted, directions, g)
 
 
-def absorption_tree(n: int, *, d: int = 20, seed: int = 0) -> Tree:
+def absorption_tree(n: int, *, d: int = 20, chance: float = 0.25, seed: int = 0) -> Tree:
     """Four parents with three children each, all of size 1 and orthonormal; no noise.
 
-    A parent is on with chance 0.25; given that, with chance 0.4 exactly one of its children is.
-    An SAE saves latents by a child's latent that stands for its parent too (absorption): then the
-    parent's latent has a hole where the child is on. See `hole_rate`.
+    A parent is on with `chance`, which makes 5.6 · chance directions a row; given that, with chance
+    0.4 exactly one of its children is. An SAE saves latents by a child's latent that stands for its
+    parent too (absorption): then the parent's latent has a hole where the child is on. See
+    `hole_rate`.
     """
     g = torch.Generator().manual_seed(seed)
     directions = torch.linalg.qr(torch.randn(d, d, generator=g))[0][:16]
-    parents = torch.rand(n, 4, generator=g) < 0.25
+    parents = torch.rand(n, 4, generator=g) < chance
     child_on = parents & (torch.rand(n, 4, generator=g) < 0.4)
     which = torch.randint(0, 3, (n, 4), generator=g)
     children = torch.nn.functional.one_hot(which, 3).bool() & child_on.unsqueeze(-1)

@@ -176,7 +176,13 @@ def _start(
     if sample:
         median = geometric_median(torch.cat(sample)[:_MEDIAN_TOKENS])
         sae.b_dec.data.copy_(scales.outputs(median.unsqueeze(0)).squeeze(0))
+        read = sample[0] if target_hook is None else _first(store, hook, config)
+        sae.begin(scales.inputs(read).to(sae.device))
     return TrainState.fresh(sae, config)
+
+
+def _first(store: ActivationSource, hook: str, config: TrainConfig) -> Tensor:
+    return next(iter(store.batches(config.batch_tokens, seed=config.seed, hook_name=hook)))
 
 
 def _check_widths(sae: SAE, store: ActivationSource, hook: str, target_hook: str | None) -> None:

@@ -10,7 +10,8 @@ around it, taken on the pre-activations so that it sees both sides of the jump:
 
 The L0 of the batch is steered to L0* from both sides, so no coefficient has to be found. θ itself
 is trained, not its logarithm: Adam moves a parameter by about lr a step, which leaves a logarithm
-where it began in a run of 10⁴ to 10⁵ steps. Defaults of ε and θ are for such runs.
+where it began in a run of 10⁴ to 10⁵ steps. θ starts where the untrained encoder meets L0*, not
+near zero, and its steps are √d_in times those of the weights, so that a short run arrives as well.
 """
 
 from collections.abc import Mapping
@@ -25,10 +26,12 @@ from saetools.sae.archs._dense import Batch, Dense, Part
 from saetools.sae.base import ARCHS
 from saetools.sae.config import SAEConfig
 from saetools.sae.objective import Objective
-from saetools.sae.selection import Encoder, select_above
+from saetools.sae.selection import Encoder, kth_largest, select_above
 from saetools.types import SparseLatents
 
 __all__ = ["JumpReLU", "JumpReLUConfig", "jump"]
+
+_START_ROWS = 2048
 
 
 class JumpReLUConfig(SAEConfig):
@@ -40,9 +43,11 @@ class JumpReLUConfig(SAEConfig):
         default=1.0, gt=0, description="λ of the squared distance of the batch's L0 from the target"
     )
     bandwidth: float = Field(
-        default=0.05, gt=0, description="ε: width around the threshold in which it gets a gradient"
+        default=0.1, gt=0, description="ε: width around the threshold in which it gets a gradient"
     )
-    initial_threshold: float = Field(default=0.01, ge=0, description="θ at the start")
+    initial_threshold: float | None = Field(
+        default=None, ge=0, description="θ at the start; null: one at which the target is met"
+    )
     pre_act_coefficient: float = Field(
         default=3e-6, ge=0, description="λ_p: pull of dead latents towards their threshold"
     )
@@ -68,9 +73,8 @@ class JumpReLU(Dense):
         self, config: SAEConfig, *, meta: Mapping[str, Any] | None = None, seed: int = 0
     ) -> None:
         super().__init__(config, meta=meta, seed=seed)
-        self.threshold = nn.Parameter(
-            torch.full((config.n_latents,), self.config.initial_threshold)
-        )
+        start = self.config.initial_threshold or 0.0
+        self.threshold = nn.Parameter(torch.full((config.n_latents,), start))
 
     def encode(self, x: Float[Tensor, "n d_in"]) -> SparseLatents:
         """Every pre-activation above the threshold of its latent."""
@@ -78,6 +82,18 @@ class JumpReLU(Dense):
         encoder = Encoder(self.W_enc_rows, self.b_enc)
         chosen = select_above(x - self.b_dec, encoder, threshold=self.threshold)
         return chosen.padded(self.config.n_latents)
+
+    @torch.no_grad()
+    def begin(self, x: Float[Tensor, "n d_in"]) -> None:
+        """Thresholds start where the target L0 is met on these rows, unless the config says."""
+        if self.config.initial_threshold is None:
+            pre_acts = self.pre_acts(x[:_START_ROWS]).flatten()
+            budget = max(round(self.config.target_l0 * len(x[:_START_ROWS])), 1)
+            self.threshold.fill_(max(kth_largest(pre_acts, budget), 0.0))
+
+    def lr_factor(self, name: str) -> float:
+        """√d_in for thresholds: as far as a step of the weights moves a pre-activation."""
+        return float(self.config.d_in**0.5) if name == "threshold" else super().lr_factor(name)
 
     @torch.no_grad()
     def constrain(self) -> None:
