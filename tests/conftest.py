@@ -5,7 +5,7 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -54,7 +54,10 @@ StoreMaker = Callable[..., ActivationStore]
 
 @pytest.fixture(scope="session")
 def write_store() -> StoreMaker:
-    """Write activations (n, d_in) into a folder, a store of documents of `doc_len` tokens each."""
+    """Write activations (n, d_in) into a folder, a store of documents of `doc_len` tokens each.
+
+    `also` holds activations of the same tokens at further hooks.
+    """
 
     def make(
         folder: Path,
@@ -65,13 +68,15 @@ def write_store() -> StoreMaker:
         dtype: str = "float32",
         held_out_fraction: float = 0.2,
         name: str = "acts.h5",
+        also: Mapping[str, torch.Tensor] | None = None,
     ) -> ActivationStore:
+        acts = {hook_name: x, **(also or {})}
         doc = np.arange(len(x), dtype=np.int32) // doc_len
         n_docs = int(doc[-1]) + 1
         manifest = {
             "model": {"name": "planted", "kind": "text_encoder", "fingerprint": "0" * 16},
             "corpus": {"name": "planted", "fingerprint": "0" * 16, "n_docs": n_docs},
-            "widths": {hook_name: x.shape[1]},
+            "widths": {hook: rows.shape[1] for hook, rows in acts.items()},
             "dtype": dtype,
         }
         with StoreWriter(
@@ -86,7 +91,7 @@ def write_store() -> StoreMaker:
                 doc,
                 (np.arange(len(x)) % doc_len).astype(np.int32),
             )
-            writer.commit({hook_name: x}, columns, n_docs_done=n_docs)
+            writer.commit(acts, columns, n_docs_done=n_docs)
             writer.finish()
         return ActivationStore.open(folder / name)
 

@@ -33,6 +33,16 @@ class AuxFit(NamedTuple):
     W_dec: Float[Tensor, "m d_out"]
     b_enc: Float[Tensor, " m"]
 
+    def scaled(self, factor: float) -> "AuxFit":
+        """The loss times `factor`, and its gradients."""
+        return AuxFit(
+            self.loss * factor,
+            self.which,
+            self.W_enc_rows * factor,
+            self.W_dec * factor,
+            self.b_enc * factor,
+        )
+
 
 @torch.no_grad()
 def aux_fit(

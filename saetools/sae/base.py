@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from saetools.config import validate
-from saetools.errors import FormatError, SaetoolsError, ShapeError
+from saetools.errors import ConfigError, FormatError, SaetoolsError, ShapeError
 from saetools.registry import Registry
 from saetools.sae import ops
 from saetools.sae.affine import Affine
@@ -46,10 +46,12 @@ class SAE(nn.Module, ABC):
         config: the architecture's own frozen config.
         meta: where it comes from: hook_name, model, tokens trained on. Never used in arithmetic.
         seed: of the initial weights: random unit decoder rows, encoder tied to them, zero biases.
+            Where `tied_start` is False the encoder's rows are random unit rows of their own.
     """
 
     Config: ClassVar[type[SAEConfig]]
     unit_norm_decoder: ClassVar[bool] = True
+    tied_start: ClassVar[bool] = True
 
     def __init__(
         self, config: SAEConfig, *, meta: Mapping[str, Any] | None = None, seed: int = 0
@@ -58,11 +60,14 @@ class SAE(nn.Module, ABC):
         self.config = config
         self.meta: dict[str, Any] = dict(meta or {})
         generator = torch.Generator().manual_seed(seed)
-        rows = unit_rows(config.n_latents, config.d_in, generator)
+        rows = unit_rows(config.n_latents, self.d_out, generator)
+        own = rows.clone()
+        if not self.tied_start:
+            own = unit_rows(config.n_latents, config.d_in, generator)
         self.W_dec = nn.Parameter(rows)
-        self.W_enc_rows = nn.Parameter(rows.clone())
+        self.W_enc_rows = nn.Parameter(own)
         self.b_enc = nn.Parameter(torch.zeros(len(rows)))
-        self.b_dec = nn.Parameter(torch.zeros(config.d_in))
+        self.b_dec = nn.Parameter(torch.zeros(self.d_out))
 
     @abstractmethod
     def encode(self, x: Float[Tensor, "n d_in"]) -> SparseLatents:
@@ -115,6 +120,13 @@ class SAE(nn.Module, ABC):
         }
         return _of_all_rows(loss, share, rows), whole
 
+    def begin(self, x: Float[Tensor, "n d_in"]) -> None:
+        """Set what starts from data; the trainer calls it once, with rows in its scale."""
+
+    def lr_factor(self, name: str) -> float:  # noqa: ARG002 - for architectures with other units
+        """What the learning rate of a parameter is multiplied by."""
+        return 1.0
+
     def constrain(self) -> None:
         """Bring weights back to where they may be; the trainer calls it after every step."""
 
@@ -152,6 +164,38 @@ class SAE(nn.Module, ABC):
         return None
 
     @property
+    def calibrated_l0(self) -> float | None:
+        """Active latents a token that the inference threshold is set for; None: it has none.
+
+        An SAE that gives a number here has a scalar buffer `threshold`, NaN until it is set, and
+        `encode` refuses to work without it.
+        """
+        return None
+
+    def with_threshold(self, threshold: float) -> "SAE":
+        """A twin with this inference threshold, in the units of its pre-activations.
+
+        Training sets the one that meets the target L0 on held-out rows; the running mean of the
+        batches' smallest active value is kept in `meta["threshold_ema"]`.
+
+        Raises:
+            ConfigError: the architecture selects its latents without such a threshold.
+        """
+        if self.calibrated_l0 is None:
+            raise ConfigError(
+                f"a {self.config.type} SAE has no inference threshold to set to {threshold}; "
+                "batch_topk has one, and what selects by batch_topk"
+            )
+        twin = copy.deepcopy(self)
+        twin.get_buffer("threshold").fill_(threshold)
+        return twin
+
+    def values_above(self, x: Float[Tensor, "n d_in"], floor: float) -> Float[Tensor, " nnz"]:
+        """All pre-activations above `floor` and above zero as one list: what a threshold cuts."""
+        pre_acts = self.pre_acts(x).detach()
+        return pre_acts[pre_acts > max(floor, 0.0)]
+
+    @property
     def device(self) -> torch.device:
         """Device of the weights."""
         return self.W_dec.device
@@ -161,11 +205,11 @@ class SAE(nn.Module, ABC):
         self._check_width(x)
         return torch.addmm(self.b_enc, x - self.b_dec, self.W_enc)
 
-    def decode(self, latents: SparseLatents) -> Float[Tensor, "n d_in"]:
+    def decode(self, latents: SparseLatents) -> Float[Tensor, "n d_out"]:
         """Reconstruction from active latents: Σ value · W_dec[latent] + b_dec."""
         return ops.sparse_decode(latents.values, latents.indices, self.W_dec) + self.b_dec
 
-    def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
+    def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
         """Reconstruction x_hat of x."""
         return self.decode(self.encode(x))
 
@@ -240,6 +284,16 @@ class SAE(nn.Module, ABC):
     def _scaled_names(self) -> tuple[str, ...]:
         """Tensors in the units of the latents, which a change of scale divides."""
         return ("b_enc",)
+
+    def _target(self, x: Tensor, target: Tensor | None) -> Tensor:
+        """What a batch should become: x itself, or `target` if its shape is right."""
+        target = x if target is None else target
+        if target.shape != (len(x), self.d_out):
+            raise ShapeError(
+                f"this {self.config.type} SAE writes activations of shape ({len(x)}, {self.d_out}) "
+                f"for this batch; the target has {tuple(target.shape)}; check d_out and the target"
+            )
+        return target
 
     def _check_width(self, x: Tensor) -> None:
         if x.ndim != 2 or x.shape[1] != self.config.d_in:

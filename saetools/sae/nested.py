@@ -33,13 +33,22 @@ class Levels(NamedTuple):
     """Active latents ordered by (token, level).
 
     bags (nnz,) is token · n_levels + level of each entry; bounds (n · n_levels + 1,) says where
-    each bag begins; weights has a number a level.
+    each bag begins; weights has a positive number a level. own is the level at which the SAE is
+    read, whose figures are reported: the last, unless the levels beyond it only help in training.
     """
 
     chosen: Selection
     bags: Int[Tensor, " nnz"]
     bounds: Int[Tensor, " bags1"]
     weights: Sequence[float]
+    own: int = -1
+
+    def active(self) -> tuple[Float[Tensor, " m"], Int[Tensor, " m"]]:
+        """Values and latents of the entries that belong to the level `own`."""
+        if self.own in (-1, len(self.weights) - 1):
+            return self.chosen.values, self.chosen.latents
+        kept = self.bags % len(self.weights) <= self.own
+        return self.chosen.values[kept], self.chosen.latents[kept]
 
 
 class NestedFit(NamedTuple):
@@ -56,7 +65,8 @@ class NestedFit(NamedTuple):
     weights: Sequence[float]
 
     def residual(self, level: int) -> Float[Tensor, "n d"]:
-        """r_level, a fresh tensor."""
+        """r_level, a fresh tensor; −1 is the last level."""
+        level %= len(self.weights)
         by_level = rearrange(self.sources, "(n l) d -> n l d", l=len(self.weights))
         own = by_level[:, level]
         if level + 1 < len(self.weights):

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from saetools.sae.sharing import ALONE, Ranks
 
-__all__ = ["Loss", "Objective"]
+__all__ = ["FIRED", "Loss", "Objective"]
+
+FIRED = 1e-3
+"""A latent fires on a token with a value above this; a smaller one does not count (2406.04093)."""
 
 
 @dataclass(frozen=True)

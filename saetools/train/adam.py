@@ -44,7 +44,7 @@ class RowAdam:
         scale = self._clipping(sae, gradients)
         for name, parameter in sae.named_parameters():
             settings = ops.AdamSettings(
-                lr=lr,
+                lr=lr * sae.lr_factor(name),
                 step=self.n_steps_done,
                 beta1=self.config.beta1,
                 beta2=self.config.beta2,

@@ -94,6 +94,8 @@ class Member:
             finished = _finished(folder / "sae", identity) if resume else None
         median = team.first_does(lambda: _median(store, target_hook or hook, config))
         begun = _start(sae, median, scales, latents).requires_grad_(True).to(device)
+        if median is not None and "trained_tokens" not in sae.meta:
+            begun.begin(scales.inputs(_first(store, hook, config)).to(device))
         state = TrainState.fresh(begun, config, rows=rows, latents=latents)
         if finished is not None:
             logger.info("%s is already trained", folder)
@@ -152,9 +154,8 @@ class Member:
         """Assert that the folded SAE reconstructs what the trained one did."""
         x = next(iter(store.batches(256, seed=self.config.seed, hook_name=self.hook)))
         x = x.to(ready.device)
-        for sae in (ready, folded):
-            if "threshold" in dict(sae.named_buffers()):  # not calibrated yet: all that is positive
-                sae.get_buffer("threshold").fill_(0.0)
+        if ready.calibrated_l0 is not None:  # not calibrated yet: all that is positive
+            ready, folded = ready.with_threshold(0.0), folded.with_threshold(0.0)
         wanted = self.scales.outputs.undo(ready(self.scales.inputs(x)))
         got = folded(x)
         off = float((got - wanted).norm() / wanted.norm().clamp_min(1e-12))
@@ -171,7 +172,7 @@ class Member:
             "identity": self.identity,
             "versions": {"saetools": version("saetools"), "torch": torch.__version__},
         }
-        if self.state.threshold_ema is not None:
+        if self.state.threshold_ema is not None and self.state.sae.calibrated_l0 is not None:
             meta["threshold_ema"] = self.state.threshold_ema / self.scales.outputs.scale
         return meta
 
@@ -207,6 +208,10 @@ def _median(store: ActivationSource, hook: str, config: TrainConfig) -> Tensor |
         if sum(map(len, sample)) >= _MEDIAN_TOKENS:
             break
     return geometric_median(torch.cat(sample)[:_MEDIAN_TOKENS]) if sample else None
+
+
+def _first(store: ActivationSource, hook: str, config: TrainConfig) -> Tensor:
+    return next(iter(store.batches(config.batch_tokens, seed=config.seed, hook_name=hook)))
 
 
 def _check_widths(sae: SAE, store: ActivationSource, hook: str, target_hook: str | None) -> None:

@@ -1,5 +1,6 @@
 """What changes during training, and the one function in which it changes."""
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,7 +18,10 @@ __all__ = ["StepReport", "TrainState", "step"]
 
 _COMPUTE = {"float32": None, "bfloat16": torch.bfloat16}
 _THRESHOLD_MEMORY = 0.99
-_CONTROL_RATE = 3e-4  # by which the sparsity term grows or shrinks a step towards a target L0
+# By how much the logarithm of the sparsity term moves for every factor e that L0 is off its target,
+# over a run, and at least in a step: quick enough for a short run, slow enough to settle in it.
+_CONTROL_PER_RUN = 30.0
+_CONTROL_PER_STEP = 1e-3
 
 
 @dataclass
@@ -147,8 +151,9 @@ def _remember(state: TrainState, loss: Loss, config: TrainConfig, *, n_tokens: i
         state.threshold_ema = _THRESHOLD_MEMORY * held + (1 - _THRESHOLD_MEMORY) * state.hint
     wanted = state.sae.target_l0
     if wanted is not None and config.sparsity_at(state.n_steps_done) == 1.0:
-        too_many = float(loss.n_active) > wanted * n_tokens
-        state.sparsity *= 1 + _CONTROL_RATE if too_many else 1 / (1 + _CONTROL_RATE)
+        rate = min(max(_CONTROL_PER_RUN / config.n_steps, _CONTROL_PER_STEP), 0.03)
+        off = math.log(max(float(loss.n_active), 1e-6) / (wanted * max(n_tokens, 1)))
+        state.sparsity *= math.exp(rate * min(max(off, -1.0), 1.0))
     if state.average is not None and config.adam.ema_decay is not None:
         decay = config.adam.ema_decay
         for name, weight in _weights(state.sae).items():

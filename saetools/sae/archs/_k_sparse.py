@@ -17,14 +17,12 @@ from saetools.sae.aux_k import AuxFit, aux_fit
 from saetools.sae.base import SAE, Gradients
 from saetools.sae.config import SAEConfig
 from saetools.sae.nested import Levels, NestedFit, nested_fit, of_all_rows
-from saetools.sae.objective import Loss, Objective
+from saetools.sae.objective import FIRED, Loss, Objective
 from saetools.sae.scratch import Scratch
 from saetools.sae.selection import Encoder, Selection
 from saetools.sae.sharing import Ranks
 
 __all__ = ["KSparse", "KSparseConfig"]
-
-_FIRED = 1e-3  # a smaller value does not count as firing (Gao et al. 2024)
 
 
 class KSparseConfig(SAEConfig):
@@ -114,20 +112,20 @@ class KSparse(SAE):
         levels = self.levels(self.select(x[mine], objective, scratch=scratch), objective)
         to_decode = self._to_decode(x, target)[mine]
         fit = nested_fit(levels, self.W_dec, to_decode, scratch, latents)
-        aux = self._aux_fits(centred[mine], fit, objective)
+        aux = self._aux_fits(centred[mine], levels, fit, objective)
         levels, fit = of_all_rows(levels, fit, rows)
-        chosen = levels.chosen
+        values, fired = levels.active()
         per_error = 1 / (objective.variance * max(len(x), 1))
         weighted = (w * e for w, e in zip(fit.weights, fit.errors, strict=True))
         total = sum(weighted, fit.errors.new_zeros(())) * per_error
         aux_loss = sum((a.loss for a in aux), total.new_zeros(()))
         loss = Loss(
             total + objective.aux_coefficient * aux_loss,
-            fit.errors[-1] * per_error,
+            fit.errors[levels.own] * per_error,
             aux_loss,
-            torch.bincount(chosen.latents[chosen.values > _FIRED], minlength=len(self.W_dec)),
-            latents.sum(torch.tensor(float(len(chosen.values)), device=x.device)),
-            _lowest(chosen.values, latents),
+            torch.bincount(fired[values > FIRED], minlength=len(self.W_dec)),
+            latents.sum(torch.tensor(float(len(values)), device=x.device)),
+            _lowest(values, latents),
         )  # fmt: skip
         return loss, self._gradients(x, centred, levels, fit, -2 * per_error, aux, objective)
 
@@ -141,16 +139,22 @@ class KSparse(SAE):
 
     def _to_decode(self, x: Tensor, target: Tensor | None) -> Tensor:
         """What Σ value · W_dec should equal."""
-        return (x if target is None else target) - self.b_dec.detach()
+        return self._target(x, target) - self.b_dec.detach()
 
-    def _aux_fits(self, centred: Tensor, fit: NestedFit, objective: Objective) -> list[AuxFit]:
+    def _aux_fits(
+        self, centred: Tensor, levels: Levels, fit: NestedFit, objective: Objective
+    ) -> list[AuxFit]:
         """AuxK of the batch: none, or one for all dead latents."""
-        if objective.dead is None or objective.aux_coefficient == 0:
-            return []
-        which = objective.dead.nonzero().squeeze(-1)
+        which = self._dead(objective)
         if objective.latents.total(len(which)) == 0:
             return []
-        return [self._aux_fit(centred, fit.residual(len(fit.weights) - 1), which, objective)]
+        return [self._aux_fit(centred, fit.residual(levels.own), which, objective)]
+
+    def _dead(self, objective: Objective) -> Tensor:
+        """The latents that AuxK should revive, ascending; none where it is off."""
+        if objective.dead is None or objective.aux_coefficient == 0:
+            return torch.empty(0, dtype=torch.int64, device=self.device)
+        return objective.dead.nonzero().squeeze(-1)
 
     def _aux_fit(
         self, centred: Tensor, residual: Tensor, which: Tensor, objective: Objective
