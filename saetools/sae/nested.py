@@ -85,24 +85,20 @@ def nested_fit(
     """Reconstruct `target` at all levels; without autograd. `latents`: who shares W_dec."""
     chosen, weights = levels.chosen, levels.weights
     n, d = target.shape
-    buffer = scratch.take("blocks", (n * len(weights), d), target)
-    blocks = ops.bag_decode_into(chosen.values, chosen.latents, levels.bounds, W_dec, out=buffer)
-    blocks = latents.sum(blocks)
+    sources = scratch.take("sources", (n * len(weights), d), target)
+    entries = (chosen.values, chosen.latents, levels.bounds, W_dec)
+    if latents.size == 1:
+        residual = scratch.take("residual", (n, d), target)
+        found = ops.nested_decode(
+            *entries, target, weights, out_sources=sources, out_residual=residual
+        )
+        return NestedFit(found.errors, found.sources, found.dots, weights)
+    # Each process decodes its own latents; the sum of their parts is what leaves a residual.
+    blocks = latents.sum(ops.bag_decode_into(*entries, out=sources))
     by_level = rearrange(blocks, "(n l) d -> n l d", l=len(weights))
-    errors = []
-    above = target
-    for level in range(len(weights)):
-        residual = torch.sub(above, by_level[:, level], out=by_level[:, level])
-        errors.append(torch.linalg.vector_norm(residual).square())
-        above = residual
-    for level in reversed(range(len(weights))):
-        own = by_level[:, level]
-        if weights[level] != 1.0:
-            own.mul_(weights[level])
-        if level + 1 < len(weights):
-            own.add_(by_level[:, level + 1])
+    errors = ops.residual_sums(by_level, target, weights)
     dots = ops.gathered_dots(blocks, W_dec, levels.bags, chosen.latents)
-    return NestedFit(torch.stack(errors), blocks, dots, weights)
+    return NestedFit(errors, blocks, dots, weights)
 
 
 def of_all_rows(levels: Levels, fit: NestedFit, rows: Ranks) -> tuple[Levels, NestedFit]:
