@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["environment", "fingerprint", "generator", "write_json"]
+from saetools.errors import FormatError
+
+__all__ = ["environment", "fingerprint", "generator", "read_json", "write_json"]
 
 _PACKAGES = ("saetools", "torch", "transformers", "transformer_lens", "datasets", "h5py", "triton")
 
@@ -59,6 +61,25 @@ def write_json(path: str | Path, value: Any) -> Path:
     scratch.write_text(text + "\n", encoding="utf-8")
     os.replace(scratch, path)
     return path
+
+
+def read_json(path: str | Path, wanted: str) -> dict[str, Any]:
+    """Read a JSON file whose "format" is `wanted`.
+
+    Raises:
+        FormatError: it is not JSON, or of another format.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path} is not JSON ({error}); the file is damaged") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or found != wanted:
+        raise FormatError(
+            f"{path} says format {found!r}, but {wanted!r} was asked for; "
+            "name a file that this version of saetools wrote"
+        )
+    return content
 
 
 def _json_ready(value: Any) -> Any:

@@ -62,6 +62,21 @@ class SparseLatents:
         kept = torch.where(self.indices < width, self.values, torch.zeros_like(self.values))
         return SparseLatents(kept, self.indices, self.n_latents)
 
+    def top(self, k: int) -> "SparseLatents":
+        """The same latents with all but the `k` largest of each token switched off.
+
+        Like `prefix`, it narrows what an SAE has selected already, by rank or by threshold:
+        `sae.decode(sae.encode(x).prefix(width).top(k))` reads at most k latents below `width`.
+        """
+        if k < 1:
+            raise ShapeError(f"top(k) keeps the k largest latents of each token; got k = {k}")
+        if k >= self.values.shape[1]:
+            return self
+        slots = self.values.topk(k, dim=1).indices.sort(dim=1).values
+        return SparseLatents(
+            self.values.gather(1, slots), self.indices.gather(1, slots), self.n_latents
+        )
+
     def to(self, device: torch.device | str) -> "SparseLatents":
         """Return the same latents on another device."""
         return SparseLatents(self.values.to(device), self.indices.to(device), self.n_latents)

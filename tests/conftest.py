@@ -5,7 +5,8 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,11 +52,15 @@ def tiny_encoder() -> TextEncoder:
 StoreMaker = Callable[..., ActivationStore]
 
 
-@pytest.fixture
-def make_store(tmp_path: Path) -> StoreMaker:
-    """Write activations (n, d_in) as a store of documents of `doc_len` tokens each."""
+@pytest.fixture(scope="session")
+def write_store() -> StoreMaker:
+    """Write activations (n, d_in) into a folder, a store of documents of `doc_len` tokens each.
+
+    `also` holds activations of the same tokens at further hooks.
+    """
 
     def make(
+        folder: Path,
         x: torch.Tensor,
         *,
         doc_len: int = 16,
@@ -63,17 +68,19 @@ def make_store(tmp_path: Path) -> StoreMaker:
         dtype: str = "float32",
         held_out_fraction: float = 0.2,
         name: str = "acts.h5",
+        also: Mapping[str, torch.Tensor] | None = None,
     ) -> ActivationStore:
+        acts = {hook_name: x, **(also or {})}
         doc = np.arange(len(x), dtype=np.int32) // doc_len
         n_docs = int(doc[-1]) + 1
         manifest = {
             "model": {"name": "planted", "kind": "text_encoder", "fingerprint": "0" * 16},
             "corpus": {"name": "planted", "fingerprint": "0" * 16, "n_docs": n_docs},
-            "widths": {hook_name: x.shape[1]},
+            "widths": {hook: rows.shape[1] for hook, rows in acts.items()},
             "dtype": dtype,
         }
         with StoreWriter(
-            tmp_path / name,
+            folder / name,
             manifest=manifest,
             labels=[f"label{i % 3}" for i in range(n_docs)],
             titles=[f"document {i}" for i in range(n_docs)],
@@ -84,11 +91,17 @@ def make_store(tmp_path: Path) -> StoreMaker:
                 doc,
                 (np.arange(len(x)) % doc_len).astype(np.int32),
             )
-            writer.commit({hook_name: x}, columns, n_docs_done=n_docs)
+            writer.commit(acts, columns, n_docs_done=n_docs)
             writer.finish()
-        return ActivationStore.open(tmp_path / name)
+        return ActivationStore.open(folder / name)
 
     return make
+
+
+@pytest.fixture
+def make_store(tmp_path: Path, write_store: StoreMaker) -> StoreMaker:
+    """`write_store` into the folder of the test."""
+    return partial(write_store, tmp_path)
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ def test_the_folders_hold_what_the_readme_names():
         "recipes/demo_minilm_l3.yaml",
         "recipes/gpt2_small_l8.yaml",
         "recipes/stories260k.yaml",
+        "recipes/stories260k_jumprelu.yaml",
+        "recipes/stories260k_matryoshka.yaml",
         "tiny/tiny_topk.yaml",
     }
 

@@ -32,6 +32,8 @@ WORK = RUN | {"--device", "--seed"}
 TRY = WORK | {"--latent", "--prompt", "--n-tokens"}
 FLAGS = {
     "ablate": TRY | {"--concept", "--n-latents"},
+    "bench": SHARED | {"--run", "--only", "--shape", "--out"},
+    "compare": RUN,
     "config check": SHARED,
     "config schema": SHARED,
     "config show": SHARED,
@@ -45,7 +47,7 @@ FLAGS = {
     "store info": SHARED,
     "store merge": RUN,
     "store verify": SHARED | {"--quiet"},
-    "train": WORK | {"--resume", "--no-resume", "--dry-run"},
+    "train": WORK | {"--resume", "--no-resume", "--dry-run", "--sweep"},
 }
 
 

@@ -21,6 +21,7 @@ from saetools_kernels.fused_sparse_adam import (
 from saetools_kernels.gathered_dots import gathered_dots_forward as gathered_dots
 from saetools_kernels.prefix_decode import PrefixDecode
 from saetools_kernels.prefix_decode import prefix_decode_forward as prefix_decode
+from saetools_kernels.prefix_decode.cpu import residual_sums
 from saetools_kernels.row_scatter_add import LatentOrder, order_by_latent, scatter_ordered
 from saetools_kernels.row_scatter_add import row_scatter_add_forward as row_scatter_add
 from saetools_kernels.sparse_decode import bag_decode_forward as bag_decode
@@ -47,6 +48,7 @@ __all__ = [
     "gradient_squared_norm",
     "order_by_latent",
     "prefix_decode",
+    "residual_sums",
     "row_scatter_add",
     "row_sums",
     "scatter_ordered",

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from saetools.cli import (
     ablate,
     bench,
+    compare,
     config,
     demo,
     doctor,
@@ -95,6 +96,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Look and act": {
         "explore": explore.command,
+        "compare": compare.command,
         "steer": steer.command,
         "ablate": ablate.command,
     },

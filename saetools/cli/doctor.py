@@ -27,6 +27,8 @@ _EXTRAS = {
     "notebook": ("ipykernel", "nbclient", "nbformat"),
     "llm": ("openai",),
     "unlearn": ("peft",),
+    "tensorboard": ("tensorboard",),
+    "wandb": ("wandb",),
 }
 
 

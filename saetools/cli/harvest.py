@@ -2,13 +2,17 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from saetools.cli.find import open_run
 from saetools.cli.options import Device, DryRun, Json, Out, Overrides, Quiet, Resume, Run, Seed
 from saetools.cli.output import Outcome, View
 from saetools.cli.run import RunFolder
+from saetools.cli.training import is_first
 from saetools.errors import ConfigError
+
+if TYPE_CHECKING:  # types only: `--help` must not pay for torch
+    from saetools.store import ActivationStore
 
 __all__ = ["command", "plan_run", "run_harvest"]
 
@@ -32,7 +36,8 @@ def command(
     Writes acts.h5 into the run folder. A harvest that was stopped goes on where it ended; one that
     is complete is not done again. Documents are split here into those for training and those held
     out for honest numbers. With --dry-run nothing is written: it loads the model, times a few
-    batches, and says how many tokens, bytes and seconds the harvest will take.
+    batches, and says how many tokens, bytes and seconds the harvest will take. The precision error
+    that is shown is the share of the variance that storing in this precision lost.
 
     \b
     Examples:
@@ -45,15 +50,8 @@ def command(
     folder = open_run(run, overrides, out=out, device=device, seed=seed)
     with view.progress():
         outcome = plan_run(folder) if dry_run else run_harvest(folder, resume=resume)
-    if _is_first():
+    if is_first():
         view.show(outcome)
-
-
-def _is_first() -> bool:
-    """Whether this is the process that speaks, out of those that share a harvest."""
-    from saetools.harvest.distributed import world  # heavy: torch
-
-    return world().rank == 0
 
 
 def plan_run(run: RunFolder) -> Outcome:
@@ -100,11 +98,18 @@ def _options(run: RunFolder) -> dict[str, Any]:
     return run.config.harvest.model_dump(include=set(_OPTIONS))
 
 
+def _precision_error(store: "ActivationStore") -> float | None:
+    """Share of the variance that the precision on disk lost; None where it was not measured."""
+    lost: float | None = store.manifest.get("precision_error", {}).get(store.hook_name)
+    return lost
+
+
 def run_harvest(run: RunFolder, *, resume: bool = True) -> Outcome:
     """Harvest a run's activations; a complete store of the same settings is kept."""
     from saetools.harvest import harvest  # heavy: torch, h5py
-    from saetools.harvest.distributed import shards_of, use_own_gpu, world
+    from saetools.harvest.distributed import shards_of
     from saetools.harvest.outliers import n_dropped
+    from saetools.processes import use_own_gpu, world
 
     block, path = run.config.harvest, run.product("harvest")
     done_before = resume and run.up_to_date("harvest")
@@ -145,6 +150,8 @@ def run_harvest(run: RunFolder, *, resume: bool = True) -> Outcome:
             "tokens": store.n_tokens,
             "held-out tokens": store.n_rows("held_out"),
             "bytes": path.stat().st_size,
+            "dtype": store.dtype,
+            "precision error": _precision_error(store),
             "special tokens": store.manifest["special_tokens"],
         }
         if block.max_norm_multiple is not None:

@@ -26,7 +26,7 @@ class Stage:
     """A step of a run.
 
     Args:
-        blocks: settings that shape the result (the device is no such setting).
+        blocks: settings that shape the result (on which devices is no such setting).
         needs: stages whose results it reads, all of them.
         uses: stages whose results it reads if they are there.
         product: file or folder that it makes, inside the run folder.
@@ -56,11 +56,22 @@ STAGES = {
 }
 
 
+_NO_MATTER = (
+    "subject.device",
+    "train.log_tokens",
+    "train.log_to",
+    "train.checkpoint_tokens",
+    "train.parallel",
+)
+"""Settings that shape no result."""
+
+
 def settings_of(config: "RunConfig", stage: str) -> dict[str, Any]:
     """The settings that shape a stage's result, as flat dotted keys."""
     blocks = STAGES[stage].blocks
     found = dict(_flat(config.model_dump(mode="json", include=set(blocks))))
-    found.pop("subject.device", None)
+    for name in _NO_MATTER:
+        found.pop(name, None)
     return found
 
 

@@ -9,7 +9,7 @@ from saetools.cli.options import Device, DryRun, Json, Out, Overrides, Quiet, Re
 from saetools.cli.output import Outcome, View
 from saetools.cli.run import RunFolder
 from saetools.cli.sweep import members_of, plan_sweep, run_sweep
-from saetools.cli.training import build, figures_of, settings
+from saetools.cli.training import books, build, figures_of, health_of, is_first, settings
 
 __all__ = ["command", "run_train"]
 
@@ -38,18 +38,27 @@ def command(
 ) -> None:
     """Train a sparse autoencoder on the activations that `saetools harvest` stored.
 
-    Writes sae/ (config.json, sae.safetensors) and metrics.jsonl into the run folder. Training that
-    was stopped goes on from its last checkpoint and ends with the same weights.
+    Writes sae/ (config.json, sae.safetensors), metrics.jsonl and metrics.csv into the run folder,
+    and health.json: FVU, L0, dead, dense and duplicate latents on held-out rows, with advice where
+    something looks wrong. Training that was stopped goes on from its last checkpoint and ends with
+    the same weights. In a terminal its figures are a live table; train.log_to sends them to
+    TensorBoard or Weights & Biases too.
 
     With --sweep every combination is trained, all on one read of the store, into run folders below
-    sweep/; every command takes those as well.
+    sweep/; every command takes those as well, and `saetools compare` shows them on one page.
+
+    torchrun trains by many processes: train.parallel=data (the default) shares the rows of each
+    batch and ends with the weights that one process would find; train.parallel=latents gives each
+    process a slice of the dictionary, for one that no device can hold. See docs/cluster.md.
 
     \b
     Examples:
       saetools train runs/demo
       saetools train run.yaml sae.k=64 train.lr=1e-3
       saetools train run.yaml "sae={type: topk, n_latents: 512, k: 8}"
+      saetools train run.yaml "train.log_to=[tensorboard]"
       saetools train run.yaml --sweep sae.k=16,32,64 --sweep train.init_seed=0,1,2
+      torchrun --nproc-per-node 8 -m saetools train runs/demo train.parallel=latents
     """
     view = View(as_json, quiet)
     folder = open_run(run, overrides, out=out, device=device, seed=seed)
@@ -61,22 +70,42 @@ def command(
             outcome = run_sweep(folder, members, resume=resume)
         else:
             outcome = run_train(folder, resume=resume)
-    view.show(outcome)
+    if is_first():
+        view.show(outcome)
 
 
 def run_train(run: RunFolder, *, resume: bool = True) -> Outcome:
     """Train a run's SAE; a finished one of the same settings is kept."""
     # heavy: torch
+    from saetools.processes import use_own_gpu
     from saetools.train import train
 
     done_before = resume and run.up_to_date("train")
-    with run.stage("train"), run.store() as store:
-        sae = train(build(run, store), store, settings(run), out=run.path, resume=resume)
+    use_own_gpu()
+    with books(run, "train"), run.store() as store:
+        sae = train(
+            build(run, store),
+            store,
+            settings(run),
+            out=run.path,
+            resume=resume,
+            device=run.torch_device,
+        )
+        if not is_first():
+            return Outcome("trained by the first process")
+        health = health_of(run, sae, store, made_before=done_before)
     figures = {
         "architecture": f"{sae.config.type}, {sae.config.n_latents:,} latents",
         "d_in": sae.config.d_in,
+        "measured on": f"{health.n_tokens:,} {health.about['split'].replace('_', '-')} tokens",
         **figures_of(run),
     }
     title = "the SAE was trained already" if done_before else "trained"
-    wrote = (run.product("train"), run.path / "metrics.jsonl")
-    return Outcome(title, figures, wrote=wrote, next=f"saetools evaluate {run.path}")
+    return Outcome(
+        title,
+        figures,
+        table=health.rows(),
+        text="\n".join(f"warning: {text}" for text in health.warnings),
+        wrote=(run.product("train"), run.path / "metrics.jsonl", run.path / "health.json"),
+        next=f"saetools evaluate {run.path}",
+    )

@@ -1,6 +1,7 @@
 """What the settings of a run say about training, and what training left behind."""
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from saetools.cli.run import RunFolder
@@ -8,19 +9,33 @@ from saetools.cli.run import RunFolder
 if TYPE_CHECKING:  # types only: `--help` must not pay for torch (2.4 s)
     from saetools.sae import SAE
     from saetools.store import ActivationStore
-    from saetools.train import TrainConfig
+    from saetools.train import HealthReport, TrainConfig
 
-__all__ = ["build", "figures_of", "settings"]
+__all__ = ["books", "build", "figures_of", "health_of", "is_first", "settings"]
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks and writes, out of those that torchrun started."""
+    from saetools.processes import world  # heavy: torch
+
+    return world().rank == 0
+
+
+def books(run: RunFolder, stage: str) -> AbstractContextManager[None]:
+    """The stage of a run, whose books the first process keeps."""
+    return run.stage(stage) if is_first() else nullcontext()
 
 
 def build(run: RunFolder, store: "ActivationStore") -> "SAE":
-    """The untrained SAE that a run asks for."""
-    from saetools.sae import build_sae  # heavy: torch
+    """The untrained SAE that a run asks for, or this process's part, in host memory."""
+    from saetools.processes import world  # heavy: torch
+    from saetools.sae import build_sae
 
     block, seed = run.config.sae, settings(run).init_seed
     fields = {"type": block.type, "d_in": store.d_in, **block.fields}
     seed = run.config.seed if seed is None else seed
-    return build_sae(**fields, seed=seed).to(run.torch_device)
+    part = world() if settings(run).parallel == "latents" else (0, 1)
+    return build_sae(**fields, seed=seed, part=part)
 
 
 def settings(run: RunFolder) -> "TrainConfig":
@@ -31,8 +46,21 @@ def settings(run: RunFolder) -> "TrainConfig":
 
 
 def figures_of(run: RunFolder) -> dict[str, Any]:
-    """The last figures of training, as the command shows them."""
+    """How long a run was trained, and how fast, at its last row of figures."""
     rows = (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     last = json.loads(rows[-1]) if rows else {}
-    shown = ("n_tokens", "fvu", "l0", "dead_fraction", "tokens_per_second")
-    return {name: last[name] for name in shown if name in last}
+    return {name: last[name] for name in ("n_tokens", "tokens_per_second") if name in last}
+
+
+def health_of(
+    run: RunFolder, sae: "SAE", store: "ActivationStore", *, made_before: bool
+) -> "HealthReport":
+    """The health of a run's SAE, measured and stored; if it was `made_before`, what is stored."""
+    from saetools.train import HealthReport, health_report  # heavy: torch
+
+    path = run.path / "health.json"
+    if made_before and path.exists():
+        return HealthReport.load(path)
+    report = health_report(sae, store, seed=run.config.seed)
+    report.save(path)
+    return report

@@ -1,7 +1,6 @@
 """The report of an evaluation: figures with their meaning, saved as JSON, shown as a table."""
 
 import html
-import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,9 +10,9 @@ from rich.table import Table
 
 from saetools.errors import FormatError
 from saetools.evaluate.base import Curve, Measurement
-from saetools.repro import write_json
+from saetools.repro import read_json, write_json
 
-__all__ = ["EvaluationReport", "read_report"]
+__all__ = ["EvaluationReport"]
 
 _FORMAT = "saetools-evaluation/1"
 _BETTER = {"lower": "lower", "higher": "higher", "one": "near 1", "none": ""}
@@ -67,7 +66,7 @@ class EvaluationReport:
         Raises:
             FormatError: not a report, or one of a newer format.
         """
-        content = read_report(path, _FORMAT)
+        content = read_json(path, _FORMAT)
         try:
             return cls(
                 rows=tuple(Measurement.from_json(row) for row in content["rows"]),
@@ -126,22 +125,3 @@ class EvaluationReport:
             )
             for row in self.rows
         ]
-
-
-def read_report(path: str | Path, wanted: str) -> dict[str, Any]:
-    """Read a JSON file whose "format" is `wanted`.
-
-    Raises:
-        FormatError: it is not JSON, or of another format.
-    """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path} is not JSON ({error}); the file is damaged") from error
-    found = content.get("format") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or found != wanted:
-        raise FormatError(
-            f"{path} says format {found!r}, but {wanted!r} was asked for; "
-            "name a file that this version of saetools wrote"
-        )
-    return content

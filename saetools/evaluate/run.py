@@ -56,6 +56,11 @@ def evaluate(
     """
     if split not in _SPLITS:
         raise ConfigError(f"evaluate: no split {split!r}; choose among {', '.join(_SPLITS)}")
+    if sae.target_hook_name is not None:
+        raise ConfigError(
+            f"evaluate: this {sae.config.type} reconstructs {sae.target_hook_name} and not what it "
+            "reads, and no metric measures that yet; compare sae(x) with rows of that hook"
+        )
     ctx = MetricContext(
         sae=sae,
         store=store,

@@ -1,6 +1,7 @@
-"""Look at an SAE: one self-contained HTML page of its figures, concepts and latents."""
+"""Look at an SAE, or at several: self-contained HTML pages that load nothing from the network."""
 
 from saetools.explore.build import explore
+from saetools.explore.comparison import Comparison, compare
 from saetools.explore.page import Page
 
-__all__ = ["Page", "explore"]
+__all__ = ["Comparison", "Page", "compare", "explore"]

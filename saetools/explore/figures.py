@@ -7,7 +7,7 @@ from saetools.analysis import LatentIndex
 from saetools.evaluate import EvaluationReport
 from saetools.sae import SAE
 
-__all__ = ["evaluation_rows", "facts", "headline", "label_of", "training_rows"]
+__all__ = ["arch_label", "evaluation_rows", "facts", "headline", "label_of", "training_rows"]
 
 _FIRST = (
     "fvu",
@@ -27,7 +27,12 @@ _LABELS = {
     "loss_recovered_mean": "Loss recovered (from mean)",
     "n_tokens": "Tokens",
 }
-_ARCHS = {"topk": "TopK", "batch_topk": "BatchTopK", "matryoshka": "Matryoshka"}
+_ARCHS = {
+    "topk": "TopK",
+    "batch_topk": "BatchTopK",
+    "hierarchical_topk": "Hierarchical TopK",
+    "jumprelu": "JumpReLU",
+}
 _CAPITALS = {"fvu": "FVU", "l0": "L0", "ce": "CE", "nmse": "NMSE"}
 _N_HEADLINE = 6
 _LAST_STEP = {
@@ -49,6 +54,11 @@ def label_of(name: str) -> str:
         return _LABELS[name]
     first, *rest = name.split("_")
     return " ".join([_CAPITALS.get(first, first.capitalize()), *rest])
+
+
+def arch_label(name: str) -> str:
+    """An architecture's name as people write it: `batch_topk` becomes `BatchTopK`."""
+    return _ARCHS.get(name, label_of(name))
 
 
 def evaluation_rows(report: EvaluationReport) -> list[Row]:
@@ -98,7 +108,7 @@ def facts(
     pairs = [
         ("Model", store.get("model", {}).get("name")),
         ("Hook", index.hook_name),
-        ("SAE", _ARCHS.get(config.get("type", ""), config.get("type"))),
+        ("SAE", arch_label(config["type"]) if "type" in config else None),
         ("Latents", f"{index.n_latents:,}"),
         ("k", config.get("k")),
         ("Width of the activation", config.get("d_in")),

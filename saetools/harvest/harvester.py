@@ -17,7 +17,7 @@ from saetools.corpus import Corpus, Document, held_out
 from saetools.errors import ConfigError, StoreError
 from saetools.harvest.auto import default_ctx_len
 from saetools.harvest.batching import Group, groups
-from saetools.harvest.distributed import World, joined, shard_path, shards_of, share, world
+from saetools.harvest.distributed import shard_path, shards_of, share
 from saetools.harvest.job import Job, as_corpus, resolve_hooks
 from saetools.harvest.layout import rows_of
 from saetools.harvest.options import options_of
@@ -25,6 +25,7 @@ from saetools.harvest.prepare import prepare
 from saetools.harvest.rows import read_group
 from saetools.interrupt import Interrupt, deferred_interrupt
 from saetools.models.base import SubjectModel
+from saetools.processes import World, joined, world
 from saetools.store import ActivationStore, StoreDtype, StoreFilter, StoreWriter, merge
 
 __all__ = ["harvest"]
@@ -72,7 +73,8 @@ def harvest(
 
     Raises:
         HookNotFoundError: the model lacks a hook.
-        ConfigError: the corpus is empty, or gives no content tokens.
+        ConfigError: the corpus is empty, or gives no content tokens; or many processes were asked
+            for `n_tokens` rows with `max_norm_multiple`.
         StoreError: the file holds another harvest, the disk is full, or an activation is NaN or
             infinite (the message says in which document and at which position).
         KeyboardInterrupt: on Ctrl-C or SIGTERM; what was committed is kept.
@@ -191,6 +193,7 @@ def _fill(writer: StoreWriter, job: Job, part: _Part, interrupt: Interrupt) -> N
 
 def _write_together(out: Path, job: Job, here: World) -> int:
     """Write this process's shard; the first process merges all. Return the rows of the whole."""
+    _check_countable(job)
     quiet = progress.use("silent") if here.rank else nullcontext()
     with joined(here) as meeting, quiet:
         # What is found by trying, such as a batch size, is found once, for all.
@@ -206,6 +209,18 @@ def _write_together(out: Path, job: Job, here: World) -> int:
             n_rows = store.n_tokens
         meeting.wait()  # nobody removes a file that another has still to read
         return n_rows
+
+
+def _check_countable(job: Job) -> None:
+    """Refuse what only one process can do: count rows that others have still to drop or keep."""
+    multiple = job.options.max_norm_multiple
+    if job.n_tokens is not None and multiple is not None:
+        raise ConfigError(
+            f"n_tokens={job.n_tokens:,} was asked for with max_norm_multiple={multiple:g} and many "
+            "processes: which rows are dropped is known only once they are computed, so none of "
+            "them can tell where the others reach n_tokens; leave one of the two out, take fewer "
+            "documents in place of n_tokens, or harvest with one process"
+        )
 
 
 def _found(job: Job) -> dict[str, Any]:
@@ -228,7 +243,7 @@ def _shards(out: Path, job: Job, size: int) -> dict[Path, _Part]:
 def _needed(job: Job) -> tuple[list[Group], dict[int, int]]:
     """The groups that `n_tokens` asks for, and how many rows come before each, by its start.
 
-    Rows are counted by tokenizing, before any is dropped for its norm.
+    Rows are counted by tokenizing.
     """
     every = _groups(job)
     if job.n_tokens is None:

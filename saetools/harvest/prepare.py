@@ -15,6 +15,7 @@ from saetools.harvest.distributed import shards_of
 from saetools.harvest.job import Job
 from saetools.harvest.outliers import norm_limits
 from saetools.harvest.plan import refuse_if_full
+from saetools.store.journal import recover
 
 __all__ = ["prepare"]
 
@@ -64,6 +65,7 @@ def _begun(path: Path) -> tuple[dict[str, Any], bool]:
     if not begun:
         return {}, False
     try:
+        recover(begun[0])
         with h5py.File(begun[0], "r") as file:
             manifest: dict[str, Any] = json.loads(file.attrs["manifest"])
             return manifest, bool(file.attrs["complete"]) and begun[0] == path

@@ -120,10 +120,11 @@ def _token_rows(
     doc = _padded([window.doc for window in chosen], filler=NO_DOC)  # (batch, pos)
     pos = _padded([window.pos for window in chosen], filler=0)
     wanted = tokens.content if job.options.special_tokens == "dropped" else tokens.mask
-    keep = wanted.cpu() & (doc != NO_DOC)
-    there = keep.to(tokens.ids.device)
-    x = {name: activations[name][there].cpu() for name in job.names}
-    return _Rows(x, tokens.ids.cpu()[keep], doc[keep], pos[keep])
+    kept = (wanted.cpu() & (doc != NO_DOC)).flatten().nonzero().squeeze(1)
+    there = kept.to(tokens.ids.device)
+    x = {name: activations[name].flatten(0, 1).index_select(0, there).cpu() for name in job.names}
+    ids, doc, pos = (table.flatten()[kept] for table in (tokens.ids.cpu(), doc, pos))
+    return _Rows(x, ids, doc, pos)
 
 
 def _pooled_rows(
@@ -158,8 +159,20 @@ def _in_order(job: Job, parts: Sequence[_Rows]) -> _Rows:
     doc = torch.cat([part.doc for part in parts])
     pos = torch.cat([part.pos for part in parts])
     order = torch.from_numpy(np.lexsort((pos.numpy(), doc.numpy())))
-    x = {name: torch.cat([part.x[name] for part in parts])[order] for name in job.names}
+    places = torch.empty_like(order)
+    places[order] = torch.arange(len(order))
+    x = {name: _placed([part.x[name] for part in parts], places) for name in job.names}
     return _Rows(x, ids[order], doc[order], pos[order])
+
+
+def _placed(parts: Sequence[Tensor], places: Tensor) -> Tensor:
+    """Row i of the parts, end to end, at place `places[i]`: each is copied once."""
+    rows = parts[0].new_empty(len(places), parts[0].shape[1])
+    start = 0
+    for part in parts:
+        rows.index_copy_(0, places[start : start + len(part)], part)
+        start += len(part)
+    return rows
 
 
 def _padded(rows: Sequence[Sequence[int]], *, filler: int) -> Tensor:
@@ -184,9 +197,10 @@ def _outliers(job: Job, rows: _Rows) -> Tensor:
 
 def _check_finite(x: Tensor, name: str, columns: TokenColumns, corpus: Corpus, dtype: str) -> None:
     stored = x.to(torch_dtype(dtype))
-    bad = (~stored.isfinite()).any(1).nonzero()
-    if len(bad) == 0:
+    # One pass without a copy; both ends are NaN where a number is.
+    if stored.numel() == 0 or torch.stack(torch.aminmax(stored)).isfinite().all():
         return
+    bad = (~stored.isfinite()).any(1).nonzero()
     row = int(bad[0])
     index = int(columns.doc[row])
     worst = stored[row][~stored[row].isfinite()][0].item()

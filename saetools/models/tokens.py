@@ -7,6 +7,7 @@ tokenizer has one (what transformer_lens calls `prepend_bos`).
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -79,12 +80,12 @@ def pad(rows: Sequence[Sequence[int]], tokenizer: Any, device: torch.device) -> 
     filler = tokenizer.pad_token_id
     if filler is None:
         filler = tokenizer.eos_token_id or 0
-    length = max((len(row) for row in rows), default=0)
-    ids = torch.full((len(rows), length), filler, dtype=torch.int64)
-    mask = torch.zeros((len(rows), length), dtype=torch.bool)
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    table = np.full((len(rows), lengths.max(initial=0)), filler, dtype=np.int64)
     for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row, dtype=torch.int64)
-        mask[i, : len(row)] = True
+        table[i, : len(row)] = row
+    ids = torch.from_numpy(table)
+    mask = torch.from_numpy(np.arange(table.shape[1]) < lengths[:, None])
     special = is_special(ids, special_ids(tokenizer)) | ~mask
     return TokenBatch(ids, mask, special).to(device)
 

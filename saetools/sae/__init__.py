@@ -4,6 +4,7 @@ from saetools.sae.affine import Affine
 from saetools.sae.base import ARCHS, SAE, Gradients
 from saetools.sae.build import build_sae, sae_config
 from saetools.sae.config import SAEConfig
+from saetools.sae.convert import to_jumprelu
 from saetools.sae.objective import Loss, Objective
 from saetools.sae.scratch import Scratch
 from saetools.sae.selection import Selection
@@ -20,4 +21,5 @@ __all__ = [
     "Selection",
     "build_sae",
     "sae_config",
+    "to_jumprelu",
 ]

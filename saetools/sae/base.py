@@ -4,8 +4,10 @@ An SAE holds weights only. `encode`, `decode`, `forward` and `loss` read and nev
 changes during training lives in `saetools.train`.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,14 +17,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from saetools.config import validate
-from saetools.errors import FormatError, SaetoolsError, ShapeError
+from saetools.errors import ConfigError, FormatError, SaetoolsError, ShapeError
 from saetools.registry import Registry
 from saetools.sae import ops
 from saetools.sae.affine import Affine
 from saetools.sae.config import SAEConfig
 from saetools.sae.folder import read_folder, write_folder
+from saetools.sae.init import unit_rows
 from saetools.sae.objective import Loss, Objective
 from saetools.sae.scratch import Scratch
+from saetools.sae.sharing import ALONE, Ranks
 from saetools.types import SparseLatents
 
 __all__ = ["ARCHS", "SAE", "Gradients"]
@@ -42,10 +46,12 @@ class SAE(nn.Module, ABC):
         config: the architecture's own frozen config.
         meta: where it comes from: hook_name, model, tokens trained on. Never used in arithmetic.
         seed: of the initial weights: random unit decoder rows, encoder tied to them, zero biases.
+            Where `tied_start` is False the encoder's rows are random unit rows of their own.
     """
 
     Config: ClassVar[type[SAEConfig]]
     unit_norm_decoder: ClassVar[bool] = True
+    tied_start: ClassVar[bool] = True
 
     def __init__(
         self, config: SAEConfig, *, meta: Mapping[str, Any] | None = None, seed: int = 0
@@ -54,12 +60,14 @@ class SAE(nn.Module, ABC):
         self.config = config
         self.meta: dict[str, Any] = dict(meta or {})
         generator = torch.Generator().manual_seed(seed)
-        rows = torch.randn(config.n_latents, config.d_in, generator=generator)
-        rows = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        rows = unit_rows(config.n_latents, self.d_out, generator)
+        own = rows.clone()
+        if not self.tied_start:
+            own = unit_rows(config.n_latents, config.d_in, generator)
         self.W_dec = nn.Parameter(rows)
-        self.W_enc_rows = nn.Parameter(rows.clone())
-        self.b_enc = nn.Parameter(torch.zeros(config.n_latents))
-        self.b_dec = nn.Parameter(torch.zeros(config.d_in))
+        self.W_enc_rows = nn.Parameter(own)
+        self.b_enc = nn.Parameter(torch.zeros(len(rows)))
+        self.b_dec = nn.Parameter(torch.zeros(self.d_out))
 
     @abstractmethod
     def encode(self, x: Float[Tensor, "n d_in"]) -> SparseLatents:
@@ -92,17 +100,32 @@ class SAE(nn.Module, ABC):
         """The loss of a batch and its gradient to every parameter.
 
         By default through autograd over `loss`, each gradient whole; architectures that know their
-        gradients in a sparser form give that.
+        gradients in a sparser form give that. Where processes share the rows of the batch
+        (`objective.rows`), each takes the loss of its own; this needs a loss that is a mean over
+        tokens.
         """
+        rows, mine = objective.rows, objective.rows.span(len(x))
+        share = (mine.stop - mine.start) / max(len(x), 1) if rows.size > 1 else 1.0
+        part = None if target is None else target[mine]
         parameters = dict(self.named_parameters())
         with torch.enable_grad():
-            loss = self.loss(x, objective, target=target)
-            grads = torch.autograd.grad(loss.total, list(parameters.values()), allow_unused=True)
+            loss = self.loss(x[mine], replace(objective, rows=ALONE), target=part)
+            total = loss.total * share
+            grads = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
         whole = {
-            name: ops.RowGradient(whole=torch.zeros_like(parameter) if grad is None else grad)
+            name: ops.RowGradient(
+                whole=rows.sum(torch.zeros_like(parameter) if grad is None else grad)
+            )
             for (name, parameter), grad in zip(parameters.items(), grads, strict=True)
         }
-        return loss._replace(total=loss.total.detach()), whole
+        return _of_all_rows(loss, share, rows), whole
+
+    def begin(self, x: Float[Tensor, "n d_in"]) -> None:
+        """Set what starts from data; the trainer calls it once, with rows in its scale."""
+
+    def lr_factor(self, name: str) -> float:  # noqa: ARG002 - for architectures with other units
+        """What the learning rate of a parameter is multiplied by."""
+        return 1.0
 
     def constrain(self) -> None:
         """Bring weights back to where they may be; the trainer calls it after every step."""
@@ -116,6 +139,14 @@ class SAE(nn.Module, ABC):
     def widths(self) -> tuple[int, ...]:
         """Prefix sizes that reconstruct on their own; the last is n_latents."""
         return (self.config.n_latents,)
+
+    @property
+    def by_latent(self) -> tuple[str, ...]:
+        """Parameters that processes may share by latent, a row a latent; none by default.
+
+        An architecture that names them takes `objective.latents` into account.
+        """
+        return ()
 
     @property
     def d_out(self) -> int:
@@ -133,6 +164,38 @@ class SAE(nn.Module, ABC):
         return None
 
     @property
+    def calibrated_l0(self) -> float | None:
+        """Active latents a token that the inference threshold is set for; None: it has none.
+
+        An SAE that gives a number here has a scalar buffer `threshold`, NaN until it is set, and
+        `encode` refuses to work without it.
+        """
+        return None
+
+    def with_threshold(self, threshold: float) -> "SAE":
+        """A twin with this inference threshold, in the units of its pre-activations.
+
+        Training sets the one that meets the target L0 on held-out rows; the running mean of the
+        batches' smallest active value is kept in `meta["threshold_ema"]`.
+
+        Raises:
+            ConfigError: the architecture selects its latents without such a threshold.
+        """
+        if self.calibrated_l0 is None:
+            raise ConfigError(
+                f"a {self.config.type} SAE has no inference threshold to set to {threshold}; "
+                "batch_topk has one, and what selects by batch_topk"
+            )
+        twin = copy.deepcopy(self)
+        twin.get_buffer("threshold").fill_(threshold)
+        return twin
+
+    def values_above(self, x: Float[Tensor, "n d_in"], floor: float) -> Float[Tensor, " nnz"]:
+        """All pre-activations above `floor` and above zero as one list: what a threshold cuts."""
+        pre_acts = self.pre_acts(x).detach()
+        return pre_acts[pre_acts > max(floor, 0.0)]
+
+    @property
     def device(self) -> torch.device:
         """Device of the weights."""
         return self.W_dec.device
@@ -142,11 +205,11 @@ class SAE(nn.Module, ABC):
         self._check_width(x)
         return torch.addmm(self.b_enc, x - self.b_dec, self.W_enc)
 
-    def decode(self, latents: SparseLatents) -> Float[Tensor, "n d_in"]:
+    def decode(self, latents: SparseLatents) -> Float[Tensor, "n d_out"]:
         """Reconstruction from active latents: Σ value · W_dec[latent] + b_dec."""
         return ops.sparse_decode(latents.values, latents.indices, self.W_dec) + self.b_dec
 
-    def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
+    def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
         """Reconstruction x_hat of x."""
         return self.decode(self.encode(x))
 
@@ -164,7 +227,6 @@ class SAE(nn.Module, ABC):
         """
         assert outputs is None, "a transcoder folds two maps; this SAE reads what it reconstructs"
         map = inputs
-        twin = type(self)(self.config, meta=self.meta)
         state = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         for name in self._scaled_names():
             state[name] = state[name] / map.scale
@@ -172,8 +234,18 @@ class SAE(nn.Module, ABC):
         if map.matrix is not None and map.inverse_matrix is not None:
             state["W_enc_rows"] = self.W_enc_rows.detach() @ map.matrix.T
             state["W_dec"] = self.W_dec.detach() @ map.inverse_matrix
-        twin.load_state_dict(state)
-        return twin.to(self.device)
+        return self.with_tensors(state)
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "SAE":
+        """A twin of the same config that holds `tensors`, by their names in `state_dict`."""
+        twin = copy.copy(self)
+        twin.meta = dict(self.meta)
+        twin._parameters = {
+            name: None if held is None else nn.Parameter(tensors[name], held.requires_grad)
+            for name, held in self._parameters.items()
+        }
+        twin._buffers = {name: tensors[name] for name in self._buffers}
+        return twin
 
     def save(self, folder: str | Path) -> Path:
         """Write config.json, sae.safetensors and README.md; an SAE that is there is replaced."""
@@ -213,6 +285,16 @@ class SAE(nn.Module, ABC):
         """Tensors in the units of the latents, which a change of scale divides."""
         return ("b_enc",)
 
+    def _target(self, x: Tensor, target: Tensor | None) -> Tensor:
+        """What a batch should become: x itself, or `target` if its shape is right."""
+        target = x if target is None else target
+        if target.shape != (len(x), self.d_out):
+            raise ShapeError(
+                f"this {self.config.type} SAE writes activations of shape ({len(x)}, {self.d_out}) "
+                f"for this batch; the target has {tuple(target.shape)}; check d_out and the target"
+            )
+        return target
+
     def _check_width(self, x: Tensor) -> None:
         if x.ndim != 2 or x.shape[1] != self.config.d_in:
             raise ShapeError(
@@ -229,6 +311,19 @@ class SAE(nn.Module, ABC):
             for key, value in rows.items()
         )
         return f"<table><caption>SAE</caption>{cells}</table>"
+
+
+def _of_all_rows(loss: Loss, share: float, rows: Ranks) -> Loss:
+    """The loss of the whole batch, from that of each rank's rows, a `share` of them."""
+    total, fvu, aux = rows.sum(torch.stack([loss.total, loss.fvu, loss.aux]).detach() * share)
+    return Loss(
+        total,
+        fvu,
+        aux,
+        rows.sum(loss.counts),
+        rows.sum(loss.n_active),
+        rows.gather(loss.lowest.unsqueeze(0)).min(),
+    )
 
 
 ARCHS: Registry[type[SAE]] = Registry(

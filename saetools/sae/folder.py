@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from saetools.errors import FormatError
 
-__all__ = ["FORMAT", "read_folder", "write_folder"]
+__all__ = ["FORMAT", "read_folder", "read_header", "write_folder"]
 
 FORMAT = "saetools-sae/1"
 
@@ -62,8 +62,7 @@ def read_folder(
         FormatError: it is no SAE folder, of another format version, damaged, or holds NaN.
     """
     folder = Path(folder)
-    header = _read_header(folder)
-    meta = header.pop("meta", {})
+    fields, meta = read_header(folder)
     path = folder / "sae.safetensors"
     try:
         tensors = load_file(path)
@@ -72,10 +71,16 @@ def read_folder(
     for name, tensor in tensors.items():
         if name != "threshold" and not bool(tensor.isfinite().all()):
             raise FormatError(f"{path} holds NaN or infinite numbers in {name}; it is damaged")
-    return header, meta, tensors
+    return fields, meta, tensors
 
 
-def _read_header(folder: Path) -> dict[str, Any]:
+def read_header(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the config fields and the meta of an SAE folder; reads no weights.
+
+    Raises:
+        FormatError: it is no SAE folder, of another format version, or damaged.
+    """
+    folder = Path(folder)
     path = folder / "config.json"
     if not path.is_file():
         found = (
@@ -95,7 +100,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
         raise FormatError(
             f"{path} says format {written!r}; this version of saetools reads {FORMAT!r}{newer}"
         )
-    return header
+    return header, header.pop("meta", {})
 
 
 def _card(config: Mapping[str, Any], meta: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ small and renumbered, are its own.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,24 @@ import numpy as np
 from saetools.errors import StoreError
 from saetools.repro import fingerprint
 from saetools.store.checksums import Checksums, checksum_path, crc32
-from saetools.store.moments import create_moments, write_moments
+from saetools.store.moments import Moments, create_moments, write_moments
 from saetools.store.reader import ActivationStore
-from saetools.store.schema import CHUNK_ROWS, FORMAT, TokenColumns, row_datasets, write_documents
+from saetools.store.schema import (
+    CHUNK_ROWS,
+    FORMAT,
+    PRECISION_ERROR,
+    TokenColumns,
+    as_json,
+    row_datasets,
+    write_documents,
+)
 from saetools.store.shards import Shard
 
 __all__ = ["checksum_of", "merge"]
 
 # Everything else that manifests say must be the same in all shards.
 _MAY_DIFFER = {"corpus", "n_tokens", "held_out", "versions", "filter", "shard", "shards"}
+_MAY_DIFFER |= {PRECISION_ERROR}
 _BLOCK_ROWS = 1 << 20
 
 
@@ -98,7 +107,8 @@ def _write(file: h5py.File, stores: Sequence[ActivationStore], out: Path) -> Non
     file.attrs.update(format=FORMAT, complete=False, committed=np.array([n_tokens, n_docs, 0]))
     if any("dropped" in store.file.attrs for store in stores):
         file.attrs["dropped"] = np.array([sum(map(_dropped, stores)), 0])
-    file.attrs["manifest"] = json.dumps(_manifest(stores, out))
+    moments = {hook: _joined_moments(stores, hook) for hook in first.hook_names}
+    file.attrs["manifest"] = json.dumps(_manifest(stores, out, moments))
     own = list(TokenColumns._fields)
     for dataset in row_datasets(first.hook_names, first.dtype):
         if dataset not in own:
@@ -106,10 +116,7 @@ def _write(file: h5py.File, stores: Sequence[ActivationStore], out: Path) -> Non
     for hook in first.hook_names:
         file[f"activations/{hook}"].attrs["dtype"] = first.dtype
         create_moments(file, hook, first.width(hook))
-        total = first.moments(hook)
-        for store in stores[1:]:
-            total = total.joined(store.moments(hook))
-        write_moments(file, hook, total, slot=0)
+        write_moments(file, hook, moments[hook], slot=0)
     for name in own:
         file.create_dataset(
             name, (n_tokens,), maxshape=(None,), chunks=(CHUNK_ROWS,), dtype=np.int32
@@ -155,9 +162,19 @@ def _join(file: h5py.File, name: str, stores: Sequence[ActivationStore], out: Pa
     file.create_virtual_dataset(name, layout)
 
 
-def _manifest(stores: Sequence[ActivationStore], out: Path) -> dict[str, Any]:
+def _joined_moments(stores: Sequence[ActivationStore], hook: str) -> Moments:
+    total = stores[0].moments(hook)
+    for store in stores[1:]:
+        total = total.joined(store.moments(hook))
+    return total
+
+
+def _manifest(
+    stores: Sequence[ActivationStore], out: Path, moments: Mapping[str, Moments]
+) -> dict[str, Any]:
     """That of the first shard; where shards may differ and do, what is true of all together."""
-    manifest = {k: v for k, v in stores[0].manifest.items() if k not in ("shard", "shards")}
+    own = ("shard", "shards", PRECISION_ERROR)
+    manifest = {k: v for k, v in stores[0].manifest.items() if k not in own}
     for key in ("corpus", "n_tokens", "held_out", "filter"):
         said: list[Any] = [store.manifest.get(key) for store in stores]
         if all(value == said[0] for value in said):
@@ -169,6 +186,9 @@ def _manifest(stores: Sequence[ActivationStore], out: Path) -> dict[str, Any]:
                 "fingerprint": fingerprint(said),
                 "n_docs": sum(store.n_docs for store in stores),
             }
+    if all("precision" in store.file for store in stores):  # earlier versions did not measure it
+        measured = {hook: total.precision_error for hook, total in moments.items()}
+        manifest[PRECISION_ERROR] = as_json(measured)
     manifest["shards"] = [
         Shard(_relative(store.path, out), *_counts(store), checksum_of(store))._asdict()
         for store in stores

@@ -25,7 +25,9 @@ _BINS_PER_DOUBLING = 16
 _LOWEST, _HIGHEST = -12, 20  # powers of two
 _EDGES = np.exp2(np.arange(_LOWEST * 16, _HIGHEST * 16 + 1) / _BINS_PER_DOUBLING)
 N_NORM_FIGURES = 2 + len(_EDGES) + 1  # smallest, largest, below, 512 bins, above
-_BLOCK_ROWS = 128  # so that a block of float64 rows stays in the cache: twice as fast as 512
+# A block of rows in float64 stays in the cache, and is worth the calls that it takes.
+_BLOCK_NUMBERS = 98_304
+_BLOCK_ROWS = 128
 
 
 def _no_norms() -> npt.NDArray[np.float64]:
@@ -114,14 +116,15 @@ class Moments:
             given: the same rows before they were stored; None if nothing was lost.
         """
         total = self
-        blocks = torch.empty(2, min(_BLOCK_ROWS, len(x)), x.shape[1], dtype=torch.float64)
-        for start in range(0, len(x), _BLOCK_ROWS):
-            part = x[start : start + _BLOCK_ROWS]
+        size = max(_BLOCK_ROWS, _BLOCK_NUMBERS // max(x.shape[1], 1))
+        blocks = torch.empty(2, min(size, len(x)), x.shape[1], dtype=torch.float64)
+        for start in range(0, len(x), size):
+            part = x[start : start + size]
             rows, squares = blocks[:, : len(part)]
             rows.copy_(part)
             error = 0.0
             if given is not None:
-                source = given[start : start + _BLOCK_ROWS].detach().cpu().double()
+                source = given[start : start + size].detach().cpu().double()
                 error = float(source.sub_(rows).square_().sum())
             total = total.joined(_of_block(rows, squares, error))
         return total

@@ -20,6 +20,7 @@ from saetools.errors import HookNotFoundError, IncompleteStoreError, StoreError,
 from saetools.store.chunks import DatasetRows, JoinedRows
 from saetools.store.filters import StoreFilter, need_filter
 from saetools.store.hooks import HookRows
+from saetools.store.journal import recover
 from saetools.store.moments import Moments, read_moments
 from saetools.store.rawfile import RawFile
 from saetools.store.schema import CHUNK_ROWS, FORMAT, TokenColumns
@@ -75,6 +76,7 @@ class ActivationStore:
             raise StoreError(
                 f"there is no activation store at {path}; `saetools harvest` writes one"
             )
+        recover(path)
         try:
             file = h5py.File(path, "r")
         except OSError as error:

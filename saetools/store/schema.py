@@ -14,12 +14,12 @@ docs/formats.md says the same in prose. One HDF5 file:
     /checksums/<dataset>  (n_blocks,) uint32: CRC-32 of each block of 4096 rows
 
 Rows of one document are contiguous and in order. `committed` is the commit counter, three integers:
-rows, documents, number of commits. What lies behind it was being written when the harvest stopped
-and does not count; the statistics of those rows are in slot (number of commits) mod 2. `complete`
-is written last of all.
+rows, documents, number of commits. What lies behind it does not count; the statistics of those rows
+are in slot (number of commits) mod 2. `complete` is written last of all.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import h5py
@@ -34,9 +34,11 @@ from saetools.errors import ConfigError
 __all__ = [
     "CHUNK_ROWS",
     "FORMAT",
+    "PRECISION_ERROR",
     "DiskRows",
     "StoreDtype",
     "TokenColumns",
+    "as_json",
     "from_disk",
     "numpy_dtype",
     "row_datasets",
@@ -48,6 +50,7 @@ __all__ = [
 
 FORMAT = "saetools-acts/1"
 CHUNK_ROWS = 4096
+PRECISION_ERROR = "precision_error"  # of the manifest; it is known when the store is finished
 
 StoreDtype = Literal["float32", "float16", "bfloat16", "int8"]
 
@@ -80,6 +83,11 @@ class DiskRows(NamedTuple):
 
     array: npt.NDArray[Any]
     scales: npt.NDArray[np.float32] | None
+
+
+def as_json(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Figures as JSON can hold them: None for one that is not finite."""
+    return {name: x if math.isfinite(x) else None for name, x in figures.items()}
 
 
 def numpy_dtype(dtype: str) -> type[np.generic]:

@@ -1,9 +1,10 @@
 """Writing an activation store so that a kill at any moment loses no committed row.
 
-Data first, flush, then the commit counter, flush. On reopening only the counter is trusted:
-everything behind it is cut off and written again.
+A commit changes the file as a whole or not at all (`JournaledFile`), with or without a filter. What
+an earlier version of saetools wrote behind the commit counter is cut off on reopening.
 """
 
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -19,12 +20,15 @@ import torch
 from saetools.errors import StoreError
 from saetools.store.checksums import Checksums
 from saetools.store.filters import StoreFilter, filter_options
+from saetools.store.journal import JournaledFile
 from saetools.store.moments import Moments, create_moments, read_moments, write_moments
-from saetools.store.room import bytes_of_rows, room_for
+from saetools.store.room import told
 from saetools.store.schema import (
     CHUNK_ROWS,
     FORMAT,
+    PRECISION_ERROR,
     TokenColumns,
+    as_json,
     from_disk,
     numpy_dtype,
     row_datasets,
@@ -65,10 +69,9 @@ class StoreWriter:
         self._filter = filter_options(filter)
         self._dtype = str(manifest["dtype"])
         self._widths: dict[str, int] = dict(manifest["widths"])
-        if self.path.exists():
-            self._file = _reopen(self.path, self._manifest)
-        else:
-            self._file = self._create(labels, titles, held_out)
+        if not self.path.exists():
+            self._create(labels, titles, held_out)
+        self._disk, self._file = _open(self.path, self._manifest)
         self._n_dropped: int | None = None
         self._moments = {name: self._saved_moments(name) for name in self._widths}
         self._rows = row_datasets(tuple(self._widths), self._dtype)
@@ -108,46 +111,41 @@ class StoreWriter:
         """
         start, stop = self.n_tokens, self.n_tokens + len(columns.doc)
         turn = int(self._file.attrs["committed"][2]) + 1
-        datasets = [self._file[name] for name in self._rows]
-        with room_for(
-            self._file,
-            bytes_of_rows(datasets, start, stop),
+        for name, x in activations.items():
+            self._append_activations(name, x, start, turn)
+        for name, column in columns._asdict().items():
+            self._append(name, column, start)
+        self._write_dropped(turn)
+        self._file.attrs.modify("committed", np.array([stop, n_docs_done, turn]))
+        self._make_durable(
             what=f"append {len(columns.doc):,} rows to {self.path}",
             then=f"The {start:,} rows before are safe: make room and run the same harvest again to "
             "go on from there",
-        ):
-            for name, x in activations.items():
-                self._append_activations(name, x, start, turn)
-            for name, column in columns._asdict().items():
-                self._append(name, column, start)
-            self._write_dropped(turn)
-            self._file.flush()
-            self._file.attrs.modify("committed", np.array([stop, n_docs_done, turn]))
-            self._file.flush()
+        )
 
     def note_dropped(self, n: int) -> None:
         """Say before a commit that `n` rows were left out of it; they count once it does."""
         self._n_dropped = n
 
     def finish(self) -> None:
-        """Mark the store as complete."""
+        """Mark the store as complete, and note in its manifest what its precision lost."""
         if self.complete:
             return
-        with room_for(
-            self._file,
-            bytes_of_rows([self._file[name] for name in self._rows], 0, 0),
+        for checksums in self._checksums.values():
+            checksums.finish()
+        measured = {name: moments.precision_error for name, moments in self._moments.items()}
+        manifest = json.loads(self._file.attrs["manifest"]) | {PRECISION_ERROR: as_json(measured)}
+        self._file.attrs["manifest"] = json.dumps(manifest)
+        self._file.attrs["complete"] = True
+        self._make_durable(
             what=f"mark {self.path} as complete",
             then="All its rows are safe: make room and run the same harvest again to finish it",
-        ):
-            for checksums in self._checksums.values():
-                checksums.finish()
-            self._file.flush()
-            self._file.attrs["complete"] = True
-            self._file.flush()
+        )
 
     def close(self) -> None:
         """Close the file; what was not committed is lost."""
         self._file.close()
+        self._disk.close()
 
     def __enter__(self) -> "StoreWriter":
         return self
@@ -160,46 +158,49 @@ class StoreWriter:
     ) -> None:
         self.close()
 
+    def _make_durable(self, *, what: str, then: str) -> None:
+        self._file.flush()
+        with told(self.path, self._disk.n_bytes, what=what, then=then):
+            self._disk.commit()
+
     def _create(
         self, labels: Sequence[str], titles: Sequence[str], held_out: npt.NDArray[np.bool_]
-    ) -> h5py.File:
+    ) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        header = io.BytesIO()
+        with h5py.File(header, "w") as file:
+            file.attrs.update(format=FORMAT, complete=False, committed=np.zeros(3, np.int64))
+            file.attrs["manifest"] = json.dumps(self._manifest)
+            for name, width in self._widths.items():
+                self._create_hook(file, name, width)
+            for name in TokenColumns._fields:
+                _create_column(file, name, np.int32)
+            Checksums.create(file, row_datasets(tuple(self._widths), self._dtype))
+            write_documents(file, labels=labels, titles=titles, held_out=held_out)
         # The file appears under its name only once its header is whole.
         scratch = self.path.with_name(self.path.name + ".partial")
+        then = "Nothing is written: make room or choose another disk"
         try:
-            with (
-                h5py.File(scratch, "w") as file,
-                room_for(
-                    file,
-                    _bytes_of_header(self._manifest, labels, titles),
-                    what=f"begin {self.path}",
-                    then="Nothing is written: make room or choose another disk",
-                ),
-            ):
-                file.attrs.update(format=FORMAT, complete=False, committed=np.zeros(3, np.int64))
-                file.attrs["manifest"] = json.dumps(self._manifest)
-                for name, width in self._widths.items():
-                    rows = file.create_dataset(
-                        f"activations/{name}",
-                        (0, width),
-                        maxshape=(None, width),
-                        chunks=(CHUNK_ROWS, width),
-                        dtype=numpy_dtype(self._dtype),
-                        **self._filter,
-                    )
-                    rows.attrs["dtype"] = self._dtype
-                    create_moments(file, name, width)
-                    if self._dtype == "int8":
-                        _create_column(file, f"scales/{name}", np.float32)
-                for name in TokenColumns._fields:
-                    _create_column(file, name, np.int32)
-                Checksums.create(file, row_datasets(tuple(self._widths), self._dtype))
-                write_documents(file, labels=labels, titles=titles, held_out=held_out)
+            with told(self.path, len(header.getbuffer()), what=f"begin {self.path}", then=then):
+                scratch.write_bytes(header.getbuffer())
+                os.replace(scratch, self.path)
         except BaseException:
             scratch.unlink(missing_ok=True)
             raise
-        os.replace(scratch, self.path)
-        return h5py.File(self.path, "r+")
+
+    def _create_hook(self, file: h5py.File, name: str, width: int) -> None:
+        rows = file.create_dataset(
+            f"activations/{name}",
+            (0, width),
+            maxshape=(None, width),
+            chunks=(CHUNK_ROWS, width),
+            dtype=numpy_dtype(self._dtype),
+            **self._filter,
+        )
+        rows.attrs["dtype"] = self._dtype
+        create_moments(file, name, width)
+        if self._dtype == "int8":
+            _create_column(file, f"scales/{name}", np.float32)
 
     def _write_dropped(self, turn: int) -> None:
         if self._n_dropped is None:
@@ -238,33 +239,30 @@ class StoreWriter:
         return read_moments(self._file, name, count=count, slot=turn % 2)
 
 
-def _bytes_of_header(
-    manifest: Mapping[str, Any], labels: Sequence[str], titles: Sequence[str]
-) -> int:
-    """Bytes of everything that a new store has before its first row; rather too many."""
-    texts = 2 * sum(len(text.encode("utf-8", "replace")) + 48 for text in (*labels, *titles))
-    widths = manifest["widths"].values()
-    per_hook = sum(32_768 + 512 * int(width) for width in widths)
-    return texts + len(labels) + len(json.dumps(manifest)) + per_hook
-
-
 def _create_column(file: h5py.File, name: str, dtype: type[np.generic]) -> None:
     file.create_dataset(name, (0,), maxshape=(None,), chunks=(CHUNK_ROWS,), dtype=dtype)
 
 
-def _reopen(path: Path, manifest: Mapping[str, Any]) -> h5py.File:
+def _open(path: Path, manifest: Mapping[str, Any]) -> tuple[JournaledFile, h5py.File]:
+    disk = JournaledFile(path)
     try:
-        file = h5py.File(path, "r+")
-    except OSError as error:
-        raise StoreError(
-            f"{path} exists but is no readable HDF5 file ({error}); delete it or choose another"
-        ) from error
-    try:
-        _check_same(path, file, manifest)
+        try:
+            file = h5py.File(disk, "r+")
+        except OSError as error:
+            raise StoreError(
+                f"{path} exists but is no readable HDF5 file ({error}); delete it or choose another"
+            ) from error
+        try:
+            _check_same(path, file, manifest)
+        except BaseException:
+            file.close()
+            raise
     except BaseException:
-        file.close()
+        disk.close()
         raise
-    return file
+    file.flush()
+    disk.forget_rest()
+    return disk, file
 
 
 def _check_same(path: Path, file: h5py.File, manifest: Mapping[str, Any]) -> None:
@@ -281,7 +279,7 @@ def _check_same(path: Path, file: h5py.File, manifest: Mapping[str, Any]) -> Non
     held = json.loads(file.attrs["manifest"])
     wanted = json.loads(json.dumps(dict(manifest)))
     differ = sorted(k for k in held.keys() | wanted.keys() if held.get(k) != wanted.get(k))
-    differ = [key for key in differ if key not in ("versions", "shards")]
+    differ = [key for key in differ if key not in ("versions", "shards", PRECISION_ERROR)]
     if differ:
         what = "; ".join(f"{k}: has {held.get(k)}, asked {wanted.get(k)}" for k in differ)
         raise StoreError(

@@ -1,8 +1,20 @@
-"""Training: config, state, one loop, checkpoints, calibration."""
+"""Training: config, state, one loop, checkpoints, calibration; and how good the result is."""
 
 from saetools.train.calibrate import calibrate
 from saetools.train.config import TrainConfig
+from saetools.train.health import HealthReport, health_report
 from saetools.train.loop import train, train_many
-from saetools.train.metrics_log import read_metrics
+from saetools.train.matching import Stability, stability
+from saetools.train.sinks.jsonl import read_metrics
 
-__all__ = ["TrainConfig", "calibrate", "read_metrics", "train", "train_many"]
+__all__ = [
+    "HealthReport",
+    "Stability",
+    "TrainConfig",
+    "calibrate",
+    "health_report",
+    "read_metrics",
+    "stability",
+    "train",
+    "train_many",
+]

@@ -1,17 +1,19 @@
 """Train SAEs from a store: one loop, for every architecture, and for one SAE or many.
 
 config → state → step. Batches come shuffled from the store; several SAEs share one read of it.
-Figures go to metrics.jsonl; the state goes to a checkpoint now and then and when the run is
+Figures go to the sinks of each; the state goes to a checkpoint now and then and when the run is
 interrupted. At the end the scale of training is folded into the weights, and the inference
 threshold is calibrated where there is one.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from saetools import progress
@@ -19,9 +21,12 @@ from saetools.errors import ConfigError, StoreError
 from saetools.interrupt import deferred_interrupt
 from saetools.sae import SAE
 from saetools.store import ActivationSource
+from saetools.train.checkpoint import newest_checkpoint
 from saetools.train.config import TrainConfig
 from saetools.train.member import Member
+from saetools.train.metrics_log import live_figures
 from saetools.train.state import StepReport, step
+from saetools.train.team import Team, team_on
 
 __all__ = ["train", "train_many"]
 
@@ -36,31 +41,50 @@ def train(
     out: str | Path | None = None,
     hook_name: str | None = None,
     resume: bool = True,
+    device: str | torch.device | None = None,
 ) -> SAE:
     """Train a copy of `sae` on the training split of a store and return it, ready for use.
 
     Args:
-        sae: from `build_sae`; not changed. Its device is where training runs.
+        sae: from `build_sae`; not changed.
         store: activations, a store or an `ActivationStream`; rows of held-out documents are never
             trained on.
         config: lengths, learning rate and so on; the defaults suit a few million tokens.
-        out: folder for metrics.jsonl, the checkpoint and the finished SAE (`out/sae`); None writes
-            nothing.
+        out: folder for metrics.jsonl and metrics.csv, the checkpoint and the finished SAE
+            (`out/sae`); None writes nothing.
         hook_name: which hook of the store; its first one by default.
         resume: go on from the checkpoint in `out`, or return its finished SAE, if one is there and
             belongs to this run; False starts again.
+        device: where training runs; the SAE's own by default.
+
+    Started by torchrun, every process makes the same call and `config.parallel` says what they
+    share; the first one writes. With slices of the dictionary only the first gets an SAE with
+    weights, in host memory; that of the others is on torch's device "meta".
 
     Raises:
         ShapeError: the SAE reads another width than the store has.
         HookNotFoundError: the store lacks the hook.
         StoreError: a batch has NaN or infinite numbers, or the store has no rows to train on.
-        ConfigError: `out` holds another run, or the loss diverges (the last checkpoint is kept).
+        ConfigError: `out` holds another run; a package that `config.log_to` needs is missing; or
+            the loss diverges (the last checkpoint is kept).
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written.
     """
     folder = None if out is None else Path(out)
     config = config or TrainConfig()
-    member = Member.begin("", sae, store, config, folder=folder, hook=hook_name, resume=resume)
-    return _train([member], store)[0]
+    place = torch.device(device or sae.device)
+    with team_on(place) as team:
+        member = Member.begin(
+            "",
+            sae,
+            store,
+            config,
+            folder=folder,
+            hook=hook_name,
+            resume=resume,
+            team=team,
+            device=place,
+        )
+        return _train([member], store, team)[0]
 
 
 def train_many(
@@ -71,6 +95,7 @@ def train_many(
     out: str | Path | None = None,
     hook_name: str | None = None,
     resume: bool = True,
+    device: str | torch.device | None = None,
 ) -> dict[str, SAE]:
     """Train several SAEs in one pass over the store; each ends as `train` alone would end it.
 
@@ -88,19 +113,23 @@ def train_many(
         else dict.fromkeys(saes, config or TrainConfig())
     )
     _refuse_other_rows(configs)
-    members = [
-        Member.begin(
-            name,
-            sae,
-            store,
-            configs[name],
-            folder=None if out is None else Path(out) / name,
-            hook=hook_name,
-            resume=resume,
-        )
-        for name, sae in saes.items()
-    ]
-    return dict(zip(saes, _train(members, store), strict=True))
+    places = {name: torch.device(device or sae.device) for name, sae in saes.items()}
+    with team_on(next(iter(places.values()), torch.device("cpu"))) as team:
+        members = [
+            Member.begin(
+                name,
+                sae,
+                store,
+                configs[name],
+                folder=None if out is None else Path(out) / name,
+                hook=hook_name,
+                resume=resume,
+                team=team,
+                device=places[name],
+            )
+            for name, sae in saes.items()
+        ]
+        return dict(zip(saes, _train(members, store, team), strict=True))
 
 
 def _refuse_other_rows(configs: Mapping[str, TrainConfig]) -> None:
@@ -116,29 +145,32 @@ def _refuse_other_rows(configs: Mapping[str, TrainConfig]) -> None:
         )
 
 
-def _train(members: Sequence[Member], store: ActivationSource) -> list[SAE]:
+def _train(members: Sequence[Member], store: ActivationSource, team: Team) -> list[SAE]:
     """Take all steps that are left, then finish every member."""
     left = [member for member in members if not member.finished]
     if left:
-        _take_steps(left, store)
+        _take_steps(left, store, team)
     return [member.result(store) for member in members]
 
 
-def _take_steps(members: Sequence[Member], store: ActivationSource) -> None:
+def _take_steps(members: Sequence[Member], store: ActivationSource, team: Team) -> None:
     """Take all steps that are left; on an interrupt write checkpoints first."""
     config = members[0].config
     begun = min(member.state.n_steps_done for member in members)
     with (
         progress.task("train", total=config.n_steps, unit="steps") as bar,
-        deferred_interrupt() as interrupted,
+        deferred_interrupt(echo_seconds=team.echo_seconds) as interrupted,
+        ExitStack() as logs,
     ):
+        for member in members:
+            logs.enter_context(member.log)
         bar.advance(begun)
         for done, (x, target) in enumerate(_batches(members[0], store, start=begun), start=begun):
             for member in members:
                 if member.state.n_steps_done == done:
                     _take_step(member, x, target, bar)
             bar.advance()
-            if interrupted():
+            if team.any(interrupted()):
                 _stop(members, done + 1)
 
 
@@ -153,13 +185,12 @@ def _take_step(member: Member, x: Tensor, target: Tensor | None, bar: progress.T
     )
     row = member.log.add(report, state, n_tokens=len(x))
     every = max(1, config.checkpoint_tokens // config.batch_tokens)
-    due = member.checkpoint is not None and state.n_steps_done % every == 0
+    due = member.folder is not None and state.n_steps_done % every == 0
     # To look at a figure makes a GPU wait, so there it is done only when one is due anyway.
     if row is not None or due or state.sae.device.type == "cpu":
         _refuse_divergence(member, report, row)
     if row is not None:
-        figures = {"fvu": row["fvu"], "l0": row["l0"], "dead": row["dead_fraction"]}
-        bar.note(**{f"{member.name} {k}".strip(): v for k, v in figures.items()})
+        bar.row(member.name, live_figures(row))
     if due:
         member.save()
 
@@ -227,8 +258,8 @@ def _refuse_divergence(member: Member, report: StepReport, row: Mapping[str, Any
         return
     what = f"the loss is {loss}" if not math.isfinite(loss) else f"fvu is {fvu:.3g}"
     kept = "nothing was saved"
-    if member.checkpoint is not None and member.checkpoint.exists():
-        kept = f"the checkpoint {member.checkpoint} is from before"
+    if member.folder is not None and (found := newest_checkpoint(member.folder)):
+        kept = f"the checkpoint {found[0]} is from before"
     named = f" of '{member.name}'" if member.name else ""
     raise ConfigError(
         f"{what} at step {member.state.n_steps_done}{named} (learning rate {report.lr:.3g}): "

@@ -35,6 +35,7 @@ def test_options_of_the_config_reach_the_store(cli, recipe: Path, tmp_path: Path
     assert figures["special tokens"] == "dropped"
     assert figures["outliers dropped"] == 0
     with ActivationStore.open(run / "acts.h5") as store:
+        assert figures["precision error"] == store.precision_error() > 0
         assert store.manifest["packing"] == "joined"
         assert store.manifest["outliers"]["max_norm_multiple"] == 50
         assert isinstance(store.manifest["batch_tokens"], int)

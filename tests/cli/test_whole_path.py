@@ -14,7 +14,11 @@ def test_every_command_writes_its_file_and_names_the_next(cli, recipe: Path, tmp
     run = tmp_path / "run"
     steps = [
         (["harvest", recipe, "--out", run], ["acts.h5", "config.yaml", "env.json"], "train"),
-        (["train", run], ["sae/config.json", "metrics.jsonl"], "evaluate"),
+        (
+            ["train", run],
+            ["sae/config.json", "metrics.jsonl", "metrics.csv", "health.json"],
+            "evaluate",
+        ),
         (["evaluate", run], ["evaluation.json"], "name"),
         (["name", run], ["index.h5", "names.csv"], "explore"),
         (["ablate", run, "--concept", "sea"], ["ablate.json"], "explore"),

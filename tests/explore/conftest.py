@@ -1,4 +1,4 @@
-"""A planted index of any size, and a real Chromium to look at its page with."""
+"""A planted index of any size, planted run folders, and a real Chromium to look at pages with."""
 
 import shutil
 import subprocess
@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,13 @@ import pytest
 from saetools.analysis import LatentIndex, UnitTable
 from saetools.analysis.contexts import SPREAD, TOP, ContextTable
 from saetools.analysis.tables import DocTable, LabelTable, LatentStats
+from saetools.evaluate import EvaluationReport, Figure
 from saetools.naming import NamesTable
 from saetools.naming.base import Name
+from saetools.sae import build_sae
+from saetools.train import HealthReport
+from saetools.train.health import Spread
+from saetools.train.sink import SinkContext, open_sinks
 
 IndexMaker = Callable[..., LatentIndex]
 PageReader = Callable[..., str]
@@ -143,3 +149,67 @@ def read_page(chromium: str) -> Iterator[PageReader]:
             return done.stdout
 
         yield read
+
+
+_NORMS = Spread(10, 1.0, 1.0, 1.0, 0.9, 1.1, 0.0)
+
+
+def write_run(
+    folder: Path,
+    *,
+    fvu: float,
+    l0: float,
+    arch: str = "topk",
+    n_latents: int = 32,
+    k: int = 4,
+    seed: int = 0,
+    store: str = "one",
+    health: bool = True,
+    loss_recovered: float | None = None,
+    n_rows: int = 20,
+) -> Path:
+    """Write a run whose health report says `fvu` and `l0`, its last training rows twice the fvu."""
+    l0 = float(l0)  # 8 is as good as 8.0 in a test, and not in a report
+    train = {"seed": seed, "n_tokens": 1000 * n_rows}
+    meta: dict[str, Any] = {
+        "hook_name": "blocks.0.hook_resid_post",
+        "model": {"name": "planted"},
+        "corpus": {"name": "planted texts"},
+        "trained_tokens": 1000 * n_rows,
+        "identity": {"train": train, "store": store},
+    }
+    folder.mkdir(parents=True)
+    build_sae(arch, d_in=8, n_latents=n_latents, k=k, meta=meta).save(folder / "sae")
+    (sink, *others) = open_sinks(SinkContext(folder, [], 0, {}))
+    for i in range(1, n_rows + 1):
+        figures = {"fvu": 2 * fvu * n_rows / i, "loss": 1.0 / i, "l0": l0, "dead_fraction": 0.25}
+        row = {"step": i, "n_tokens": 1000 * i, **figures, "tokens_per_second": 100.0 * (i % 2 + 1)}
+        for one in (sink, *others):
+            one.write(row)
+    if health:
+        HealthReport(
+            n_tokens=1000, n_latents=n_latents, fvu=fvu, l0=l0, l0_quantiles=(l0,) * 5,
+            dead_fraction=0.125, dense_fraction=0.0, n_compared=n_latents, duplicate_fraction=0.0,
+            n_duplicate_pairs=0, duplicates=(), encoder_norms=_NORMS, decoder_norms=_NORMS,
+            activation_norms=_NORMS, massive_fraction=0.0, about={"split": "held_out"},
+        ).save(folder / "health.json")  # fmt: skip
+    if loss_recovered is not None:
+        write_evaluation(folder, fvu=fvu, l0=l0, loss_recovered=loss_recovered)
+    return folder
+
+
+def write_evaluation(folder: Path, **values: float) -> None:
+    """Write evaluation.json with these figures; `loss_recovered` is the one from zero ablation."""
+    names = {"loss_recovered": "loss_recovered_zero"}
+    rows = [
+        Figure(names.get(name, name), "", "none", (0.0, 1.0)).measured(value)
+        for name, value in {"dead_fraction": 0.0, **values}.items()
+    ]
+    about = {"split": "held_out", "n_docs": 3, "hook_name": "h", "sae": {}}
+    EvaluationReport(tuple(rows), about=about).save(folder / "evaluation.json")
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Path]:
+    """Writes run folders of given figures."""
+    return write_run

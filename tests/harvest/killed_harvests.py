@@ -1,6 +1,6 @@
 """Harvest again and again in forked children and kill each of them with SIGKILL.
 
-    python killed_harvests.py FOLDER N_KILLS SEED
+    python killed_harvests.py FOLDER N_KILLS SEED [FILTER]
 
 Writes whole.h5, which nothing interrupted, and 0.h5, 1.h5, ..., each of which was killed, resumed,
 killed again and so on until it was complete. Prints the number of tokens committed at each kill.
@@ -26,9 +26,12 @@ from saetools.store import ActivationStore, StoreWriter
 TEXTS = [f"document {i} speaks of " + "birds and stones " * (i % 7 + 1) for i in range(200)]
 
 
+FILTER = sys.argv[4] if len(sys.argv) > 4 else None
+
+
 def harvest(model: SubjectModel, out: Path) -> None:
     hooks = ["resid_post.1", "mlp_out.0"]
-    st.harvest(model, TEXTS, hook_name=hooks, out=out, dtype="bfloat16").close()
+    st.harvest(model, TEXTS, hook_name=hooks, out=out, dtype="bfloat16", filter=FILTER).close()
 
 
 def killed(model: SubjectModel, out: Path, rng: random.Random, *, seconds: float) -> bool:

@@ -15,7 +15,10 @@ from saetools.corpus import held_out
 from saetools.errors import ConfigError
 from saetools.harvest import harvest
 from saetools.harvest.batching import Group
-from saetools.harvest.distributed import World, shard_path, share, world
+from saetools.harvest.distributed import shard_path, share
+from saetools.harvest.outliers import n_dropped
+from saetools.models.base import TextEncoder
+from saetools.processes import World, world
 from saetools.store import ActivationStore
 
 SCRIPT = """
@@ -81,6 +84,8 @@ fork_two(f"{folder}/killed.h5", die_at=3)
 assert not os.path.exists(f"{folder}/killed.h5")
 fork_two(f"{folder}/killed.h5")
 fork_two(f"{folder}/two_cut.h5", n_tokens=2500)
+run(f"{folder}/one_kept.h5", max_norm_multiple=1.05).close()
+fork_two(f"{folder}/two_kept.h5", max_norm_multiple=1.05)
 """
 
 
@@ -110,7 +115,8 @@ def _free_port() -> int:
 
 
 @pytest.mark.parametrize(
-    ("many", "one"), [("two", "one"), ("killed", "one"), ("two_cut", "one_cut")]
+    ("many", "one"),
+    [("two", "one"), ("killed", "one"), ("two_cut", "one_cut"), ("two_kept", "one_kept")],
 )
 def test_the_merged_store_holds_what_one_process_writes(many: str, one: str, folder: Path) -> None:
     with (
@@ -132,6 +138,23 @@ def test_the_merged_store_holds_what_one_process_writes(many: str, one: str, fol
         batches = [torch.cat(list(s.batches(256, seed=0))).sum() for s in (merged, single)]
         assert torch.isfinite(batches[0])
         assert merged.n_batches(256) == single.n_batches(256)
+
+
+def test_the_merged_manifest_is_that_of_one_process_but_for_its_shards(folder: Path) -> None:
+    for many, one in [("two", "one"), ("two_cut", "one_cut"), ("two_kept", "one_kept")]:
+        with (
+            ActivationStore.open(folder / f"{many}.h5") as merged,
+            ActivationStore.open(folder / f"{one}.h5") as single,
+        ):
+            manifest = dict(merged.manifest)
+            shards, lost = manifest.pop("shards"), manifest.pop("precision_error")
+            expected = dict(single.manifest)
+            assert lost == pytest.approx(expected.pop("precision_error"), rel=1e-9)
+            assert all(0 < share < 1e-3 for share in lost.values())
+            assert manifest == expected
+            assert sum(shard["n_tokens"] for shard in shards) == single.n_tokens
+            assert n_dropped(merged.path) == n_dropped(single.path)
+    assert n_dropped(folder / "two_kept.h5") > 0
 
 
 def test_shards_lie_beside_the_store_and_keep_the_split_of_the_whole(folder: Path) -> None:
@@ -169,3 +192,17 @@ def test_ranks_that_do_not_fit_are_refused_with_the_way_out(
     with pytest.raises(ConfigError, match="MASTER_ADDR and MASTER_PORT"):
         harvest(tiny_encoder, ["a"], hook_name="resid_post.1", out=tmp_path / "a.h5")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_number_of_rows_that_no_process_can_count_is_refused_before_they_meet(
+    tiny_encoder: TextEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    settings = {"hook_name": "resid_post.1", "out": tmp_path / "a.h5", "max_norm_multiple": 10.0}
+    with pytest.raises(ConfigError, match=r"n_tokens=50 .*max_norm_multiple=10 .*one process"):
+        harvest(tiny_encoder, ["a text"] * 20, n_tokens=50, **settings)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.delenv("WORLD_SIZE")
+    with harvest(tiny_encoder, ["a text"] * 20, n_tokens=50, **settings) as alone:
+        assert alone.n_tokens >= 50

@@ -22,10 +22,12 @@ SameStore = Callable[[Path, Path], bool]
 
 
 @pytest.mark.parametrize("n_kills", [24, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("filter", [None, "gzip"])
 def test_kill_9_at_any_moment_resumes_to_the_same_bytes(
-    n_kills: int, tmp_path: Path, same_store: SameStore
+    filter: str | None, n_kills: int, tmp_path: Path, same_store: SameStore
 ) -> None:
     command = [sys.executable, str(SCRIPT), str(tmp_path), str(n_kills), "0"]
+    command += [filter] if filter else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     n_tokens = json.loads(done.stdout)

@@ -1,49 +1,10 @@
-"""The sparse loss and its gradients equal dense autograd on the same active set."""
+"""What a loss promises beside its formula, and what bad fields and damaged folders are told."""
 
 import pytest
 import torch
 
 from saetools.errors import ConfigError, FormatError, NotFittedError, ShapeError
 from saetools.sae import SAE, Objective, build_sae
-
-ARCHS = ["topk", "batch_topk", "matryoshka"]
-
-
-def _dense_loss(sae: SAE, x: torch.Tensor, variance: float, dead: torch.Tensor) -> torch.Tensor:
-    """The card's formulas over the whole matrix, written without any of our sparse operations."""
-    pre_acts = (x - sae.b_dec) @ sae.W_enc + sae.b_enc
-    mask = torch.zeros_like(pre_acts)
-    chosen = sae.select(x, Objective(variance))
-    mask[chosen.rows, chosen.latents] = 1
-    latents = pre_acts * mask
-    errors = [
-        (x - latents[:, :width] @ sae.W_dec[:width] - sae.b_dec).square().sum()
-        for width in sae.widths
-    ]
-    total = torch.stack(errors).mean() / (variance * len(x))
-    residual = (x - latents @ sae.W_dec - sae.b_dec).detach()
-    only_dead = pre_acts.masked_fill(~dead, -torch.inf)
-    top = only_dead.topk(min(x.shape[1] // 2, int(dead.sum())), dim=1)
-    aux_latents = torch.zeros_like(pre_acts).scatter(1, top.indices, top.values.relu())
-    aux = (residual - aux_latents @ sae.W_dec).square().sum()
-    return total + aux / (residual - residual.mean(0)).square().sum() / 32
-
-
-@pytest.mark.parametrize("name", ARCHS)
-def test_loss_and_all_gradients_equal_dense_autograd(name: str) -> None:
-    sae = build_sae(name, d_in=16, n_latents=48, k=5, seed=1).double()
-    sae.b_dec.data.normal_(generator=torch.Generator().manual_seed(5))
-    x = torch.randn(64, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    dead = torch.arange(48) % 3 == 0
-    ours = sae.loss(x, Objective(16.0, dead=dead))
-    ours.total.backward()
-    grads = {n: p.grad.clone() for n, p in sae.named_parameters() if p.grad is not None}
-    sae.zero_grad()
-    expected = _dense_loss(sae, x, 16.0, dead)
-    expected.backward()
-    torch.testing.assert_close(ours.total, expected)
-    for parameter_name, parameter in sae.named_parameters():
-        torch.testing.assert_close(grads[parameter_name], parameter.grad)
 
 
 def test_aux_reaches_the_encoder_of_dead_latents() -> None:
@@ -101,12 +62,55 @@ def test_wrong_width_names_both_widths() -> None:
         ({"kk": 2}, "did you mean 'k'"),
         ({"k": 2, "type": "matryoshka", "widths": (4, 4, 8)}, "strictly increasing"),
         ({"k": 2, "type": "matryoshka", "widths": (2, 4)}, r"end at n_latents \(8\)"),
+        ({"k": 2, "type": "matryoshka", "widths": (0, 8)}, "must be positive"),
+        (
+            {"k": 2, "type": "matryoshka", "selection": "best"},
+            "selection = 'best' is not one of 'topk' or 'batch_topk'",
+        ),
+        (
+            {"k": 2, "type": "matryoshka", "prefixes": "random"},
+            "prefixes = 'random' is not one of 'fixed' or 'sampled'",
+        ),
+        (
+            {"k": 2, "type": "matryoshka", "prefixes": "sampled", "n_prefixes": 9},
+            r"n_prefixes is 9 but the dictionary has only 8.*must lie in 1\.\.n_latents",
+        ),
+        (
+            {"k": 2, "type": "matryoshka", "widths": (4, 8), "level_weights": (1.0,)},
+            "level_weights are .*must be 2 positive numbers, one for each of the widths",
+        ),
+        (
+            {"k": 2, "type": "matryoshka", "widths": (4, 8), "level_weights": (1.0, -1.0)},
+            "must be 2 positive numbers",
+        ),
+        ({"k": 2, "type": "hierarchical_topk", "ranks": "odd"}, "ranks = 'odd' is not one of"),
+        ({"k": 9, "type": "transcoder"}, "k is 9 but the dictionary has only 8"),
+        ({"k": 2, "type": "transcoder", "d_out": 0}, "d_out = 0 is out of range; allowed: >= 1"),
+        ({"type": "jumprelu", "target_l0": 9}, "target_l0 is 9 but the dictionary has only 8"),
+        ({"type": "jumprelu", "target_l0": 2, "bandwidth": 0}, "bandwidth = 0 is out of range"),
+        ({"type": "gated"}, "target_l0 is 32 but the dictionary has only 8"),
+        ({"type": "standard", "target_l0": 2, "widths": (4, 2, 8)}, "strictly increasing"),
+        ({"type": "standard", "target_l0": 2, "l1_coefficient": -1}, "l1_coefficient = -1 is out"),
     ],
 )
 def test_bad_fields_are_named(fields: dict[str, object], words: str) -> None:
     kind = str(fields.pop("type", "topk"))
     with pytest.raises(ConfigError, match=words):
         build_sae(kind, d_in=4, n_latents=8, **fields)  # type: ignore[arg-type]
+
+
+def test_a_transcoder_without_a_target_says_how_to_give_one() -> None:
+    sae = build_sae("transcoder", d_in=4, n_latents=8, k=2)
+    with pytest.raises(ShapeError, match=r"set sae\.target_hook_name.*or pass target="):
+        sae.loss(torch.randn(3, 4), Objective(4.0))
+
+
+@pytest.mark.parametrize("name", ["topk", "standard", "transcoder"])
+def test_a_target_of_the_wrong_width_names_both_shapes(name: str) -> None:
+    few = {"target_l0": 2} if name == "standard" else {"k": 2}
+    sae = build_sae(name, d_in=4, n_latents=8, **few)  # type: ignore[arg-type]
+    with pytest.raises(ShapeError, match=r"shape \(3, 4\).*has \(3, 5\).*check d_out"):
+        sae.loss(torch.randn(3, 4), Objective(4.0), target=torch.randn(3, 5))
 
 
 def test_misspelt_architecture_gets_a_suggestion() -> None:

@@ -1,5 +1,6 @@
 """A merged store is the store that one harvest of everything would have written."""
 
+import json
 from pathlib import Path
 
 import h5py
@@ -41,6 +42,47 @@ def test_merged_shards_equal_the_whole(parts: tuple[Path, list[Path]], tmp_path:
     batches = zip(merged.batches(512, seed=1), whole.batches(512, seed=1), strict=True)
     assert all(torch.equal(a, b) for a, b in batches)
     assert verify(merged) == []
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_the_manifest_of_a_merged_store_is_true_of_all_its_rows(  # type: ignore[no-untyped-def]
+    write_store, numbers, tmp_path: Path, dtype: str
+) -> None:
+    x = torch.cat([numbers(5000), 100 * numbers(4000)])  # the second half loses much more
+    settings = {"dtype": dtype, "ctx_len": 64, "aliases": {HOOK: ["h.0"]}}
+    write_store("whole.h5", x, **settings)
+    one = write_store("one.h5", x[:5000], **settings)
+    two = write_store("two.h5", x[5000:], first_doc=500, **settings)
+    whole, merged = (
+        ActivationStore.open(tmp_path / "whole.h5"),
+        merge([one, two], out=tmp_path / "all.h5"),
+    )
+    for name in ("model", "widths", "dtype", "ctx_len", "aliases"):
+        assert merged.manifest[name] == whole.manifest[name]
+    assert merged.manifest["corpus"]["n_docs"] == whole.manifest["corpus"]["n_docs"] == 900
+    assert [(shard["n_tokens"], shard["n_docs"]) for shard in merged.manifest["shards"]] == [
+        (5000, 500),
+        (4000, 400),
+    ]
+    lost = merged.manifest["precision_error"][HOOK]
+    assert lost == pytest.approx(whole.manifest["precision_error"][HOOK], rel=1e-9)
+    seen = merged.rows(0, 9000).double()
+    expected = (x.double() - seen).square().sum() / (seen - seen.mean(0)).square().sum()
+    assert lost == pytest.approx(float(expected), rel=1e-9)
+    assert (lost == 0) == (dtype == "float32")
+
+
+def test_shards_of_an_earlier_version_merge_without_a_precision_error(  # type: ignore[no-untyped-def]
+    write_store, numbers, tmp_path: Path
+) -> None:
+    paths = [write_store("a.h5", numbers(30)), write_store("b.h5", numbers(40))]
+    with h5py.File(paths[1], "r+") as file:
+        manifest = json.loads(file.attrs["manifest"])
+        del manifest["precision_error"], file["precision"]
+        file.attrs["manifest"] = json.dumps(manifest)
+    with merge(paths, out=tmp_path / "all.h5") as merged:
+        assert "precision_error" not in merged.manifest
+        assert merged.n_tokens == 70
 
 
 def test_a_merged_store_is_small_and_h5py_alone_reads_it(

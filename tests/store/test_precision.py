@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from hypothesis.extra.numpy import arrays
 
-from saetools.errors import ConfigError
-from saetools.store import stored
+from saetools.errors import ConfigError, StoreError
+from saetools.store import ActivationStore, stored
 from saetools.store.schema import to_disk
 
 HOOK = "blocks.0.hook_resid_post"
@@ -71,6 +71,31 @@ def test_the_precision_error_is_the_variance_that_was_lost(make_store, dtype: st
     expected = (x.double() - seen).square().sum() / (seen - seen.mean(0)).square().sum()
     assert store.precision_error() == pytest.approx(float(expected), rel=1e-9)
     assert (store.precision_error() == 0) == (dtype == "float32")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
+def test_the_manifest_of_a_finished_store_says_what_its_precision_lost(  # type: ignore[no-untyped-def]
+    write_store, numbers, dtype: str
+) -> None:
+    x = numbers(300)
+    path = write_store("a.h5", x, dtype=dtype, commits=[100, 100], finish=False)
+    with ActivationStore.open(path, allow_incomplete=True) as unfinished:
+        assert "precision_error" not in unfinished.manifest
+    write_store("a.h5", x, dtype=dtype, commits=[100])
+    with ActivationStore.open(path) as store:
+        assert store.manifest["precision_error"] == {HOOK: store.precision_error()}
+        manifest = store.manifest
+    write_store("a.h5", x, dtype=dtype, commits=[0])  # the same harvest again
+    with ActivationStore.open(path) as store:
+        assert store.manifest == manifest
+    with pytest.raises(StoreError, match="holds another harvest"):
+        write_store("a.h5", x, dtype=dtype, ctx_len=9)
+
+
+def test_a_precision_error_that_is_no_number_is_null(make_store) -> None:  # type: ignore[no-untyped-def]
+    store = make_store(torch.full((20, 4), 1.001), dtype="bfloat16")
+    assert store.precision_error() == float("inf")
+    assert store.manifest["precision_error"] == {HOOK: None}
 
 
 def test_an_unknown_precision_is_refused_with_those_there_are() -> None:

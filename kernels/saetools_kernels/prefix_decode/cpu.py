@@ -4,6 +4,8 @@ For each piece of tokens the decoded levels become residuals in place, then sums
 place, and the dot products read them while they are there.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from saetools_kernels._bags import bag_sum
 from saetools_kernels._checks import accumulator_dtype
 from saetools_kernels.gathered_dots.cpu import bag_dots
 
-__all__ = ["prefix_decode"]
+__all__ = ["prefix_decode", "residual_sums"]
 
 _PIECE_BYTES = 2 * 2**20
 
@@ -45,7 +47,7 @@ def prefix_decode(
         bag_sum(values[entries].to(dtype), latents[entries], offsets, W_wide, out=wide)
         tokens = slice(cuts[i], cuts[i + 1])
         levels = wide.view(-1, n_levels, W.shape[1]).unbind(1)
-        _subtract(target[tokens], levels, errors)
+        errors += _subtract(target[tokens], levels)
         residual[tokens] = levels[-1]
         _add_up(levels, level_weights)
         dots[entries] = bag_dots(wide, W_wide, latents[entries], offsets).to(dots.dtype)
@@ -54,13 +56,31 @@ def prefix_decode(
     return errors, dots
 
 
-def _subtract(target: Tensor, levels: tuple[Tensor, ...], errors: Tensor) -> None:
-    """Turn decoded levels into residuals, in place, and add their squares to `errors`."""
-    above = target
-    for level, block in enumerate(levels):
+@torch.no_grad()
+def residual_sums(blocks: Tensor, target: Tensor, weights: Sequence[float]) -> Tensor:
+    """Turn decoded levels into sources, in place; return errors (levels,).
+
+    For blocks that are not decoded here alone, but added up over processes.
+
+    Args:
+        blocks: decoded levels, shape (n, levels, d); sources afterwards.
+        target: what to reconstruct, shape (n, d).
+        weights: a number a level.
+    """
+    levels = blocks.unbind(1)
+    errors = _subtract(target, levels)
+    _add_up(levels, list(weights))
+    return errors
+
+
+def _subtract(target: Tensor, levels: tuple[Tensor, ...]) -> Tensor:
+    """Turn decoded levels into residuals, in place; return the sum of their squares a level."""
+    above, errors = target, []
+    for block in levels:
         above = torch.sub(above, block, out=block)
         # By rows first: the order of addition is then the same for any number of threads.
-        errors[level] += torch.linalg.vecdot(block, block).sum()
+        errors.append(torch.linalg.vecdot(block, block).sum())
+    return torch.stack(errors)
 
 
 def _add_up(levels: tuple[Tensor, ...], weights: list[float]) -> None:

@@ -11,8 +11,7 @@ from rich.table import Table
 
 from saetools.errors import FormatError, UnknownNameError
 from saetools.evaluate.ablation.choose import ChosenLatent
-from saetools.evaluate.report import read_report
-from saetools.repro import write_json
+from saetools.repro import read_json, write_json
 
 __all__ = ["ConceptAblationReport", "Condition", "Place", "ProbeRow"]
 
@@ -114,7 +113,7 @@ class ConceptAblationReport:
         Raises:
             FormatError: not such a report, or one of a newer format.
         """
-        content = read_report(path, _FORMAT)
+        content = read_json(path, _FORMAT)
         try:
             rows: list[dict[str, Any]] = [
                 {key: math.nan if value is None else value for key, value in row.items()}

@@ -1,4 +1,4 @@
-// What the address says, and which theme is on. `#latent=123&q=birthday&sort=rate` is a deep link.
+// What the address says. `#latent=123&q=birthday&sort=rate` is a deep link.
 
 const DEFAULT_VIEW = { q: "", latent: null, label: "", sort: "rate", order: "down", dead: false };
 
@@ -31,32 +31,4 @@ function writeHash(view, { push = false } = {}) {
   try {
     history[push ? "pushState" : "replaceState"](null, "", hashOf(view));
   } catch { /* sandboxed */ }
-}
-
-function storedTheme() {
-  try {
-    return localStorage.getItem("saetools-theme");
-  } catch {
-    return null;
-  }
-}
-
-function startTheme(button) {
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  let chosen = storedTheme();
-  const show = () => {
-    const dark = chosen ? chosen === "dark" : system.matches;
-    document.documentElement.dataset.theme = dark ? "dark" : "light";
-    button.setAttribute("aria-label", dark ? "Switch to the light theme" : "Switch to the dark theme");
-    button.replaceChildren(icon(dark ? "sun" : "moon"));
-  };
-  button.addEventListener("click", () => {
-    chosen = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-    try {
-      localStorage.setItem("saetools-theme", chosen);
-    } catch { /* sandboxed: the choice lasts as long as the page */ }
-    show();
-  });
-  system.addEventListener("change", show);
-  show();
 }

@@ -8,11 +8,12 @@ line chooses another with `use()`.
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import TracebackType
 from typing import Any, Literal, Protocol, TextIO, runtime_checkable
+
+from saetools.progress.figures import Figures, merged, spell, spell_rows
 
 __all__ = ["SinkName", "Task", "task", "use"]
 
@@ -30,6 +31,13 @@ class Task(Protocol):
 
     def note(self, **figures: float | str) -> None:
         """Show figures beside the bar, e.g. `note(fvu=0.21)`."""
+
+    def row(self, name: str, figures: Mapping[str, float | str]) -> None:
+        """Show figures of one of several things that advance together, e.g. SAEs of a sweep.
+
+        A terminal has a live table with a row for each name; elsewhere they stand in the line. A
+        thing that is alone has the name "".
+        """
 
 
 @contextmanager
@@ -51,7 +59,10 @@ def task(label: str, *, total: float | None = None, unit: str = "") -> Iterator[
     if sink == "silent":
         yield _Silent()
     elif sink == "rich":
-        with _Rich(label, total, unit) as live:
+        # rich costs 40 ms to import and is needed only where somebody looks.
+        from saetools.progress.live import Live
+
+        with Live(label, total, unit) as live:
             yield live
     else:
         lines = _Lines(label, total, unit, as_json=sink == "jsonl", stream=sys.stderr)
@@ -66,52 +77,8 @@ class _Silent:
     def note(self, **figures: float | str) -> None:
         pass
 
-
-class _Rich:
-    def __init__(self, label: str, total: float | None, unit: str) -> None:
-        # rich costs 40 ms to import and is needed only where somebody looks.
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self._progress = Progress(
-            TextColumn("[bold]{task.description:<12}"),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TextColumn(unit),
-            TimeElapsedColumn(),
-            TextColumn("[dim]left"),
-            TimeRemainingColumn(),
-            TextColumn("[cyan]{task.fields[figures]}"),
-            console=Console(stderr=True),
-        )
-        self._id = self._progress.add_task(
-            label, total=None if total is None else int(total), figures=""
-        )
-
-    def __enter__(self) -> "_Rich":
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def advance(self, n: float = 1) -> None:
-        self._progress.advance(self._id, int(n))
-
-    def note(self, **figures: float | str) -> None:
-        self._progress.update(self._id, figures=_spell(figures))
+    def row(self, name: str, figures: Mapping[str, float | str]) -> None:
+        pass
 
 
 class _Lines:
@@ -123,7 +90,8 @@ class _Lines:
         self._label, self._total, self._unit = label, total, unit
         self._as_json, self._stream = as_json, stream
         self._done: float = 0
-        self._figures: dict[str, float | str] = {}
+        self._figures: Figures = {}
+        self._rows: dict[str, Figures] = {}
         self._started = self._last_time = time.monotonic()
         self._last_done: float = 0
         self._emit("start")
@@ -138,7 +106,10 @@ class _Lines:
             self._emit("progress")
 
     def note(self, **figures: float | str) -> None:
-        self._figures.update(figures)
+        self._figures = merged(self._figures, figures)
+
+    def row(self, name: str, figures: Mapping[str, float | str]) -> None:
+        self._rows[name] = merged(self._rows.get(name), figures)
 
     def close(self) -> None:
         self._emit("end")
@@ -155,20 +126,18 @@ class _Lines:
                 "unit": self._unit,
                 "seconds": round(seconds, 2),
                 **self._figures,
+                **self._rows.get("", {}),
             }
+            if named := {name: figures for name, figures in self._rows.items() if name}:
+                row["rows"] = named
             self._stream.write(json.dumps(row) + "\n")
         elif event != "start":
             of = "" if self._total is None else f"/{self._total:,.0f}"
             self._stream.write(
                 f"  {self._label:<12} {self._done:,.0f}{of} {self._unit}"
-                f"  {seconds:.0f} s  {_spell(self._figures)}\n"
+                f"  {seconds:.0f} s  {self._spelled()}\n"
             )
         self._stream.flush()
 
-
-def _spell(figures: dict[str, float | str]) -> str:
-    parts = (
-        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-        for key, value in figures.items()
-    )
-    return "  ".join(parts)
+    def _spelled(self) -> str:
+        return "  ".join(filter(None, (spell(self._figures), spell_rows(self._rows))))
