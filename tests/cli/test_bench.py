@@ -29,7 +29,8 @@ def test_recorded_rows_are_read_from_the_files_beside_the_kernels(cli, monkeypat
     assert (row["op"], row["median_ms"]) == ("topk_rows", "0.5")
 
 
-def test_bench_run_measures_and_writes_where_it_is_told(cli, tmp_path: Path):
+def test_bench_run_measures_and_writes_where_it_is_told(cli, monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # compiling takes longer than the rest
     out = tmp_path / "rows.csv"
     result = cli("bench", "--run", "--only", "threshold_rows", "--shape", "8,16,64,2", "--out", out)
     assert result.exit_code == 0, result.output
