@@ -42,7 +42,7 @@ def test_thresholds_start_at_the_target_and_stay_above_zero() -> None:
     with torch.no_grad():
         sae.get_parameter("threshold")[3] = -1.0
     sae.constrain()
-    assert float(sae.get_parameter("threshold").min()) == 0
+    assert float(sae.get_parameter("threshold").detach().min()) == 0
     given = build_sae("jumprelu", d_in=16, n_latents=48, target_l0=4, initial_threshold=0.3)
     given.begin(x)
     assert bool((given.get_parameter("threshold") == 0.3).all())
