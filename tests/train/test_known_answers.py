@@ -39,10 +39,14 @@ def _held_out(store: ActivationStore) -> torch.Tensor:
 
 
 def test_aux_k_keeps_latents_alive_and_planted_directions_are_found(make_store: StoreMaker) -> None:
-    """Card 01, test 1: mean |cos| ≥ 0.95, 90 % above 0.9; without AuxK more latents die."""
+    """Card 01, test 1: mean |cos| ≥ 0.95, 90 % above 0.9; without AuxK more latents are dead.
+
+    From the usual start none dies here either way, so half begin too faint to be selected.
+    """
     planted = planted_dictionary(60_000)
     store = make_store(planted.x)
     sae = build_sae("topk", d_in=32, n_latents=64, k=4)
+    sae.W_enc_rows.data[::2] *= 0.02
     saes = train_many(
         {"aux": sae, "plain": sae},
         store,
@@ -54,7 +58,7 @@ def test_aux_k_keeps_latents_alive_and_planted_directions_are_found(make_store: 
     x = _held_out(store)
     dead = {n: int((s.encode(x).dense().amax(0) <= 1e-3).sum()) for n, s in saes.items()}
     assert dead["aux"] == 0
-    assert dead["plain"] >= dead["aux"]
+    assert dead["plain"] >= 10
 
 
 def test_all_kinds_find_planted_directions(make_store: StoreMaker) -> None:
