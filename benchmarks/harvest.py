@@ -5,14 +5,17 @@
 The bare forward runs the Hugging Face model on the same padded batches, tokenized before, with one
 hook that stops it after the same layer, and keeps nothing. The harvest tokenizes, runs, drops
 special tokens and padding, orders rows, and writes a store. Tokens are rows of the store.
+
+Memory is the peak above what the process held when the work began, in a child process each: model
+and texts loaded, two batches run (Linux only). SAELens' child measures its own in the same way.
 """
 
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peak import peak_bytes
 
 import saetools as st
 from saetools import progress
@@ -89,34 +93,70 @@ def timed_writes(seconds: list[float]) -> Iterator[None]:
         StoreWriter.commit = commit  # type: ignore[method-assign]
 
 
-def peak_bytes() -> int:
-    """Most memory that the process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def layers_of(model: SubjectModel) -> torch.nn.ModuleList:
+    """The layers of a BERT or a Llama."""
+    inner = getattr(model.hf, "encoder", None)
+    return inner.layer if inner is not None else model.hf.model.layers  # type: ignore[union-attr,return-value]
 
 
-def compare(
-    title: str, model: SubjectModel, layers: torch.nn.ModuleList, texts: list[str], args: Any
-) -> None:
+def harvested(
+    model: SubjectModel, texts: list[str], out: Path, args: Any, **settings: Any
+) -> st.ActivationStore:
+    """Harvest the middle layer."""
+    hook = f"resid_post.{len(layers_of(model)) // 2}"
+    settings = {"ctx_len": model.ctx_len, "batch_tokens": args.batch_tokens, **settings}
+    return st.harvest(model, texts, hook_name=hook, out=out, **settings)
+
+
+def packed(model: SubjectModel) -> dict[str, Any]:
+    """Settings under which a harvest does what SAELens' runner does."""
+    return {"dtype": "float32", "ctx_len": min(128, model.ctx_len), "packing": "joined"}
+
+
+def print_peak(model: SubjectModel, texts: list[str], args: Any) -> None:
+    """In a child: the memory that one kind of work takes."""
+    layers = layers_of(model)
+    run = bare(model, layers, len(layers) // 2)
+    batches = batches_of(model, texts, args.batch_tokens)
+    run(batches[:2])
+    with tempfile.TemporaryDirectory(dir=args.disk) as folder:
+        settings = packed(model) if args.peak_of == "packed" else {}
+        if args.peak_of == "bare":
+            print(peak_bytes(lambda: run(batches)))
+        else:
+            out = Path(folder) / "acts.h5"
+            print(peak_bytes(lambda: harvested(model, texts, out, args, **settings).close()))
+
+
+def memory(source: str, kind: str, args: Any) -> str:
+    """The peak of a kind of work (bare, harvest, packed) in a child of its own, in MiB."""
+    command = [sys.executable, __file__, "--peak-of", kind, "--model", source]
+    for name in ("documents", "batch_tokens", "threads"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+    command += ["--disk", args.disk] if args.disk else []
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return in_mib(json.loads(done.stdout.strip().splitlines()[-1].replace("None", "null")))
+
+
+def in_mib(n_bytes: int | None) -> str:
+    """Bytes for people; "?" where they are not known."""
+    return "?" if n_bytes is None else f"{n_bytes / 2**20:,.0f} MiB"
+
+
+def compare(source: str, model: SubjectModel, texts: list[str], args: Any) -> None:
     """Time harvest and bare forward in turns and print a line."""
+    layers = layers_of(model)
     layer = len(layers) // 2
     batches = batches_of(model, texts, args.batch_tokens)
     run = bare(model, layers, layer)
     run(batches[:2])
-    before = peak_bytes()
     taken: dict[str, list[float]] = {"bare": [], "harvest": [], "write": []}
     with tempfile.TemporaryDirectory(dir=args.disk) as folder:
         for number in range(args.rounds):
             writes: list[float] = []
             begun = time.perf_counter()
             with timed_writes(writes):
-                store = st.harvest(
-                    model,
-                    texts,
-                    hook_name=f"resid_post.{layer}",
-                    out=Path(folder) / f"{number}.h5",
-                    batch_tokens=args.batch_tokens,
-                    ctx_len=model.ctx_len,
-                )
+                store = harvested(model, texts, Path(folder) / f"{number}.h5", args)
             taken["harvest"].append(time.perf_counter() - begun)
             taken["write"].append(sum(writes))
             begun = time.perf_counter()
@@ -129,16 +169,16 @@ def compare(
     middle = {name: statistics.median(values) for name, values in taken.items()}
     ratio = statistics.median(ratios)
     print(
-        f"| {title} | {n_tokens:,} | {n_tokens / middle['bare']:,.0f} | "
+        f"| {Path(source).name} | {n_tokens:,} | {n_tokens / middle['bare']:,.0f} | "
         f"{n_tokens / middle['harvest']:,.0f} | {ratio:.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f}) | "
         f"{'met' if ratio >= _TARGET else 'MISSED'} | {middle['write'] / middle['harvest']:.1%} | "
-        f"{(peak_bytes() - before) / 2**20:,.0f} MiB |"
+        f"{memory(source, 'harvest', args)} | {memory(source, 'bare', args)} |"
     )
 
 
 def against_saelens(model: SubjectModel, folder: str, texts: list[str], args: Any) -> None:
     """Time a harvest of packed sequences and SAELens' runner on as many tokens, in turns."""
-    ctx_len, layer = min(128, model.ctx_len), len(model.hf.model.layers) // 2  # type: ignore[union-attr,arg-type]
+    ctx_len, layer = packed(model)["ctx_len"], len(layers_of(model)) // 2
     ids = [t for text in texts for t in model.tokenizer.encode(text)]
     rows = [ids[i : i + ctx_len] for i in range(0, len(ids) - ctx_len, ctx_len)]
     size = args.batch_tokens // ctx_len
@@ -147,19 +187,19 @@ def against_saelens(model: SubjectModel, folder: str, texts: list[str], args: An
         path = Path(scratch) / "tokens.json"
         path.write_text(json.dumps(rows))
         script = str(Path(__file__).with_name("saelens_harvest.py"))
-        settings = [folder, f"model.layers.{layer}", path, size, model.d_model, "float32"]
+        settings = [
+            folder,
+            f"model.layers.{layer}",
+            path,
+            size,
+            model.d_model,
+            "float32",
+            args.threads,
+        ]
         for number in range(args.rounds):
             begun = time.perf_counter()
-            with st.harvest(
-                model,
-                texts,
-                hook_name=f"resid_post.{layer}",
-                out=Path(scratch) / f"{number}.h5",
-                dtype="float32",
-                ctx_len=ctx_len,
-                packing="joined",
-                batch_tokens=args.batch_tokens,
-            ) as store:
+            out = Path(scratch) / f"{number}.h5"
+            with harvested(model, texts, out, args, **packed(model)) as store:
                 ours = store.n_tokens / (time.perf_counter() - begun)
             done = subprocess.run(
                 [args.saelens_python, script, *map(str, settings)],
@@ -176,7 +216,9 @@ def against_saelens(model: SubjectModel, folder: str, texts: list[str], args: An
         f"\nSAELens' CacheActivationsRunner on {Path(folder).name}, float32, "
         f"sequences of {ctx_len}, tokenized before: "
         f"{theirs_rate:,.0f} tokens/s; this harvest of the same texts, tokenizing included: "
-        f"{ours:,.0f}; ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+        f"{ours:,.0f}; ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f}); "
+        f"peak memory {in_mib(theirs['peak_bytes'])}, of this harvest "
+        f"{memory(folder, 'packed', args)}"
     )
 
 
@@ -190,22 +232,27 @@ def main() -> None:
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--disk", help="folder to write to; the system's temporary one by default")
+    parser.add_argument("--peak-of", choices=["bare", "harvest", "packed"], help=argparse.SUPPRESS)
+    parser.add_argument("--model", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     corpus = st.load_corpus({"type": "stdlib_docs"})
     texts = [document.text for document in corpus][: args.documents]
+    if args.peak_of:
+        with progress.use("silent"):
+            print_peak(st.load_model(args.model, device="cpu"), texts, args)
+        return
     print(f"torch {torch.__version__}, {args.threads} thread(s), load {os.getloadavg()[0]:.1f}\n")
     print(
         "| model | tokens | bare tokens/s | harvest tokens/s | ratio | >= 0.9 | write share "
-        "| memory |"
+        "| memory | bare memory |"
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     with progress.use("silent"):
-        model = st.load_model("minilm", device="cpu")
-        compare("MiniLM", model, model.hf.encoder.layer, texts, args)
+        compare("minilm", st.load_model("minilm", device="cpu"), texts, args)
         if args.stories:
             small = st.load_model(args.stories, device="cpu")
-            compare(Path(args.stories).name, small, small.hf.model.layers, texts, args)
+            compare(args.stories, small, texts, args)
             if args.saelens_python:
                 against_saelens(small, args.stories, texts, args)
 

@@ -11,6 +11,9 @@ rows to the caller:
 - write: `StoreWriter.commit` with its statistics and checksums, handed to the system at each
   commit, against assignment to a memmap and `flush` (which waits for the disk) at each commit.
 
+With `--cold` both files are written to the disk (`fsync`) and dropped from the page cache
+(`posix_fadvise`) before each pass of the reads; writing is left out.
+
 Each figure is memmap's seconds over the store's: above 1 the store is faster. Nothing is kept.
 """
 
@@ -43,6 +46,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument("--dtype", default="float16", choices=["float16", "float32"])
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--cold", action="store_true", help="drop the files from memory each time")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--folder", type=Path, help="where to write; the system's by default")
     options = parser.parse_args()
@@ -51,12 +55,18 @@ def main() -> None:
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         seconds = measured(
-            Path(folder), options.rows, options.width, options.dtype, options.repeats
+            Path(folder),
+            options.rows,
+            options.width,
+            options.dtype,
+            options.repeats,
+            cold=options.cold,
         )
     n_bytes = options.rows * options.width * np.dtype(options.dtype).itemsize
     print(
         f"{options.rows:,} x {options.width} {options.dtype} ({n_bytes / 1e9:.2f} GB), "
-        f"{options.repeats} repeats, {options.threads} threads of {os.cpu_count()} cores, "
+        f"{'cold disk' if options.cold else 'in the page cache'}, {options.repeats} repeats, "
+        f"{options.threads} threads of {os.cpu_count()} cores, "
         f"load {load_before:.1f} before and {os.getloadavg()[0]:.1f} after, "
         f"torch {torch.__version__}"
     )
@@ -78,34 +88,57 @@ def main() -> None:
 
 
 def measured(
-    folder: Path, rows: int, width: int, dtype: str, repeats: int
+    folder: Path, rows: int, width: int, dtype: str, repeats: int, *, cold: bool
 ) -> dict[str, tuple[list[float], list[float]]]:
     """Seconds of the store and of memmap, by case; the two in turn, each first in half of them."""
     x = torch.randn(rows, width, generator=torch.Generator().manual_seed(0))
     x = x.to(getattr(torch, dtype))
     write_store(folder / "acts.h5", x)
     write_memmap(folder / "acts.bin", x)
-    found: dict[str, tuple[list[float], list[float]]] = {case: ([], []) for case in TARGETS}
-    memory = np.memmap(folder / "acts.bin", x.numpy().dtype, "r", shape=(rows, width))
-    with ActivationStore.open(folder / "acts.h5") as store:
-        cases: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
-            "sequential read": (lambda: read_store(store), lambda: read_memmap(memory)),
-            "shuffled batches": (lambda: mix_store(store), lambda: mix_memmap(memory)),
-            "write": (
-                lambda: write_store(folder / "again.h5", x),
-                lambda: write_memmap(folder / "again.bin", x),
-            ),
-        }
-        for repeat in range(repeats + 1):
-            for case, pair in cases.items():
-                for side in (0, 1) if repeat % 2 else (1, 0):
-                    passes = PASSES.get(case, 1)
-                    begun = time.perf_counter()
-                    for _ in range(passes):
-                        pair[side]()
-                    if repeat:  # the first warms up
-                        found[case][side].append((time.perf_counter() - begun) / passes)
+    ours, theirs = folder / "acts.h5", folder / "acts.bin"
+
+    def both() -> tuple[ActivationStore, np.ndarray]:
+        memory = np.memmap(theirs, x.numpy().dtype, "r", shape=(rows, width))
+        return ActivationStore.open(ours), memory
+
+    cases: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
+        "sequential read": (read_store, read_memmap),
+        "shuffled batches": (mix_store, mix_memmap),
+    }
+    if not cold:
+        cases["write"] = (
+            lambda _: write_store(folder / "again.h5", x),
+            lambda _: write_memmap(folder / "again.bin", x),
+        )
+    found: dict[str, tuple[list[float], list[float]]] = {case: ([], []) for case in cases}
+    opened = both()
+    for repeat in range(repeats + 1):
+        for case, pair in cases.items():
+            for side in (0, 1) if repeat % 2 else (1, 0):
+                passes = 1 if cold else PASSES.get(case, 1)
+                if cold:
+                    opened[0].close()
+                    del opened  # what is mapped would stay in memory
+                    for path in (ours, theirs):
+                        drop(path)
+                    opened = both()
+                begun = time.perf_counter()
+                for _ in range(passes):
+                    pair[side](opened[side])
+                if repeat:  # the first warms up
+                    found[case][side].append((time.perf_counter() - begun) / passes)
+    opened[0].close()
     return found
+
+
+def drop(path: Path) -> None:
+    """Write a file to the disk and take it out of the page cache."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(file)
 
 
 def read_store(store: ActivationStore) -> None:

@@ -10,6 +10,7 @@
     │   └── IncompleteStoreError               ... because its harvest did not finish
     ├── FormatError            (ValueError)    a file or folder is not what it should be
     ├── NotFittedError         (RuntimeError)  used before it was trained or calibrated
+    ├── ProcessError           (RuntimeError)  another process that shares the work is gone
     ├── KernelUnavailableError (RuntimeError)  a Triton kernel was asked for and cannot run
     └── KernelInputError       (ValueError)    a kernel was given a tensor it cannot take
 
@@ -29,6 +30,7 @@ __all__ = [
     "KernelInputError",
     "KernelUnavailableError",
     "NotFittedError",
+    "ProcessError",
     "SaetoolsError",
     "ShapeError",
     "StoreError",
@@ -79,6 +81,10 @@ class FormatError(SaetoolsError, ValueError):
 
 class NotFittedError(SaetoolsError, RuntimeError):
     """Something was used before it was trained, calibrated or fitted."""
+
+
+class ProcessError(SaetoolsError, RuntimeError):
+    """Another process that shares the work has ended or does not answer."""
 
 
 class KernelUnavailableError(SaetoolsError, RuntimeError):

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -10,10 +11,16 @@ __all__ = ["Interrupt", "deferred_interrupt"]
 
 
 class Interrupt:
-    """Whether the user asked to stop; calling it answers."""
+    """Whether the user asked to stop; calling it answers.
 
-    def __init__(self) -> None:
+    Args:
+        echo_seconds: signals that follow the first one within this time are the same request.
+    """
+
+    def __init__(self, echo_seconds: float = 0.0) -> None:
         self._asked = False
+        self._asked_at = 0.0
+        self._echo_seconds = echo_seconds
         self._at_once = False
 
     def __call__(self) -> bool:
@@ -36,19 +43,23 @@ class Interrupt:
 
     def note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signal wants
         """Handle a signal. A second one interrupts at once, wherever the work is."""
-        if self._asked or self._at_once:
+        echo = self._asked and time.monotonic() - self._asked_at < self._echo_seconds
+        if self._at_once or (self._asked and not echo):
             self._asked = True
             raise KeyboardInterrupt
-        self._asked = True
+        if not self._asked:
+            self._asked, self._asked_at = True, time.monotonic()
 
 
 @contextmanager
-def deferred_interrupt() -> Iterator[Interrupt]:
+def deferred_interrupt(*, echo_seconds: float = 0.0) -> Iterator[Interrupt]:
     """Within the block SIGINT and SIGTERM only set a flag, which the yielded object reads.
 
-    A second signal interrupts at once. Outside the main thread signals are left alone.
+    A second signal interrupts at once, unless it comes within `echo_seconds` of the first: a
+    launcher may pass a signal on that reached its processes too. Outside the main thread signals
+    are left alone.
     """
-    interrupt = Interrupt()
+    interrupt = Interrupt(echo_seconds)
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return

@@ -6,6 +6,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,14 +52,15 @@ def tiny_encoder() -> TextEncoder:
 StoreMaker = Callable[..., ActivationStore]
 
 
-@pytest.fixture
-def make_store(tmp_path: Path) -> StoreMaker:
-    """Write activations (n, d_in) as a store of documents of `doc_len` tokens each.
+@pytest.fixture(scope="session")
+def write_store() -> StoreMaker:
+    """Write activations (n, d_in) into a folder, a store of documents of `doc_len` tokens each.
 
     `also` holds activations of the same tokens at further hooks.
     """
 
     def make(
+        folder: Path,
         x: torch.Tensor,
         *,
         doc_len: int = 16,
@@ -78,7 +80,7 @@ def make_store(tmp_path: Path) -> StoreMaker:
             "dtype": dtype,
         }
         with StoreWriter(
-            tmp_path / name,
+            folder / name,
             manifest=manifest,
             labels=[f"label{i % 3}" for i in range(n_docs)],
             titles=[f"document {i}" for i in range(n_docs)],
@@ -91,9 +93,15 @@ def make_store(tmp_path: Path) -> StoreMaker:
             )
             writer.commit(acts, columns, n_docs_done=n_docs)
             writer.finish()
-        return ActivationStore.open(tmp_path / name)
+        return ActivationStore.open(folder / name)
 
     return make
+
+
+@pytest.fixture
+def make_store(tmp_path: Path, write_store: StoreMaker) -> StoreMaker:
+    """`write_store` into the folder of the test."""
+    return partial(write_store, tmp_path)
 
 
 @pytest.fixture

@@ -78,16 +78,26 @@ def check_offsets(
 
 
 def check_out(
-    op: str, out: Tensor | None, *, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+    op: str,
+    out: Tensor | None,
+    *,
+    shape: tuple[int, ...],
+    dtype: torch.dtype | None,
+    device: torch.device,
+    name: str = "out",
 ) -> None:
-    """Require a given output buffer to be a contiguous tensor of this shape, dtype and device."""
+    """Require an output buffer, if given, to be contiguous, of this shape, dtype and device.
+
+    A dtype of None stands for any floating one.
+    """
     if out is None:
         return
-    _check_device(op, "out", out, device)
+    _check_device(op, name, out, device)
+    dtype = out.dtype if dtype is None and out.is_floating_point() else dtype
     if tuple(out.shape) != shape or out.dtype != dtype or not out.is_contiguous():
         raise KernelInputError(
-            f"{op}: out has shape {tuple(out.shape)}, dtype {out.dtype}; "
-            f"wanted a contiguous {shape} of {dtype}."
+            f"{op}: {name} has shape {tuple(out.shape)}, dtype {out.dtype}; "
+            f"wanted a contiguous {shape} of {dtype or 'a floating dtype'}."
         )
 
 

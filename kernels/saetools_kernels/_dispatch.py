@@ -77,8 +77,8 @@ def _interpreting() -> bool:
 def use_implementation(name: Implementation) -> Iterator[None]:
     """Run every op inside the block with one implementation.
 
-    "triton" applies to the ops that have a Triton kernel; an op without one (`topk_rows`) keeps
-    its torch path, as its spec says. A backward pass uses the implementation of its forward pass,
+    "triton" applies to what a Triton kernel can take; `topk_rows` with a k above 512 keeps its
+    torch path, as its docstring says. A backward pass uses the implementation of its forward pass,
     wherever it is called.
 
     Raises:

@@ -67,9 +67,11 @@ class OpSpec:
         reference: plain PyTorch that reads like the definition; takes the same arguments.
         implementations: what exists besides the reference: "torch", and "triton" where it does.
         make_inputs: arguments by name for a case, float64 tensors on the CPU.
-        differentiable: names of the arguments that get a gradient.
+        differentiable: names of the arguments that get a gradient; may be empty.
         n_bytes: bytes that have to move at a case, given bytes per element; a lower bound.
-        canonical: makes results comparable where the op leaves an order open.
+        canonical: makes one comparable tensor of a result, whose order may be open.
+        twice_differentiable: whether second derivatives exist and are not torch's own.
+        composed: the op is made of other ops and has no path of its own.
         cases: shapes to test.
         dtypes: floating dtypes to test.
     """
@@ -82,6 +84,8 @@ class OpSpec:
     differentiable: tuple[str, ...]
     n_bytes: Callable[[Case, int], int]
     canonical: Callable[[Any], Tensor] = lambda result: result
+    twice_differentiable: bool = True
+    composed: bool = False
     cases: tuple[Case, ...] = CASES
     dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float16, torch.bfloat16)
 

@@ -8,6 +8,7 @@ from saetools.cli.find import open_run
 from saetools.cli.options import Device, DryRun, Json, Out, Overrides, Quiet, Resume, Run, Seed
 from saetools.cli.output import Outcome, View
 from saetools.cli.run import RunFolder
+from saetools.cli.training import is_first
 from saetools.errors import ConfigError
 
 if TYPE_CHECKING:  # types only: `--help` must not pay for torch
@@ -49,15 +50,8 @@ def command(
     folder = open_run(run, overrides, out=out, device=device, seed=seed)
     with view.progress():
         outcome = plan_run(folder) if dry_run else run_harvest(folder, resume=resume)
-    if _is_first():
+    if is_first():
         view.show(outcome)
-
-
-def _is_first() -> bool:
-    """Whether this is the process that speaks, out of those that share a harvest."""
-    from saetools.harvest.distributed import world  # heavy: torch
-
-    return world().rank == 0
 
 
 def plan_run(run: RunFolder) -> Outcome:
@@ -113,8 +107,9 @@ def _precision_error(store: "ActivationStore") -> float | None:
 def run_harvest(run: RunFolder, *, resume: bool = True) -> Outcome:
     """Harvest a run's activations; a complete store of the same settings is kept."""
     from saetools.harvest import harvest  # heavy: torch, h5py
-    from saetools.harvest.distributed import shards_of, use_own_gpu, world
+    from saetools.harvest.distributed import shards_of
     from saetools.harvest.outliers import n_dropped
+    from saetools.processes import use_own_gpu, world
 
     block, path = run.config.harvest, run.product("harvest")
     done_before = resume and run.up_to_date("harvest")

@@ -26,7 +26,7 @@ class Stage:
     """A step of a run.
 
     Args:
-        blocks: settings that shape the result (the device is no such setting).
+        blocks: settings that shape the result (on which devices is no such setting).
         needs: stages whose results it reads, all of them.
         uses: stages whose results it reads if they are there.
         product: file or folder that it makes, inside the run folder.
@@ -61,6 +61,7 @@ _NO_MATTER = (
     "train.log_tokens",
     "train.log_to",
     "train.checkpoint_tokens",
+    "train.parallel",
 )
 """Settings that shape no result."""
 

@@ -15,7 +15,7 @@ from saetools.cli.find import open_run
 from saetools.cli.output import Outcome
 from saetools.cli.run import RunFolder
 from saetools.cli.stamps import FORMAT, read_stamps
-from saetools.cli.training import build, figures_of, health_of, settings
+from saetools.cli.training import books, build, figures_of, health_of, is_first, settings
 from saetools.errors import ConfigError
 
 __all__ = ["members_of", "plan_sweep", "run_sweep"]
@@ -79,21 +79,27 @@ def plan_sweep(base: RunFolder, members: Sequence[RunFolder]) -> Outcome:
 def run_sweep(base: RunFolder, members: Sequence[RunFolder], *, resume: bool = True) -> Outcome:
     """Train all members on one read of the store."""
     # heavy: torch
+    from saetools.processes import use_own_gpu
     from saetools.train import train_many
 
+    use_own_gpu()
     named = {member.path.name: member for member in members}
     done_before = {name: resume and member.up_to_date("train") for name, member in named.items()}
     with ExitStack() as stack, base.store() as store:
         for member in members:
-            _share_store(base, member)
-            stack.enter_context(member.stage("train"))
+            if is_first():
+                _share_store(base, member)
+            stack.enter_context(books(member, "train"))
         saes = train_many(
             {name: build(member, store) for name, member in named.items()},
             store,
             {name: settings(member) for name, member in named.items()},
             out=members[0].path.parent,
             resume=resume,
+            device=members[0].torch_device,
         )
+        if not is_first():
+            return Outcome("trained by the first process")
         health = {
             name: health_of(member, saes[name], store, made_before=done_before[name])
             for name, member in named.items()

@@ -9,7 +9,7 @@ from saetools.cli.options import Device, DryRun, Json, Out, Overrides, Quiet, Re
 from saetools.cli.output import Outcome, View
 from saetools.cli.run import RunFolder
 from saetools.cli.sweep import members_of, plan_sweep, run_sweep
-from saetools.cli.training import build, figures_of, health_of, settings
+from saetools.cli.training import books, build, figures_of, health_of, is_first, settings
 
 __all__ = ["command", "run_train"]
 
@@ -47,6 +47,10 @@ def command(
     With --sweep every combination is trained, all on one read of the store, into run folders below
     sweep/; every command takes those as well, and `saetools compare` shows them on one page.
 
+    torchrun trains by many processes: train.parallel=data (the default) shares the rows of each
+    batch and ends with the weights that one process would find; train.parallel=latents gives each
+    process a slice of the dictionary, for one that no device can hold. See docs/cluster.md.
+
     \b
     Examples:
       saetools train runs/demo
@@ -54,6 +58,7 @@ def command(
       saetools train run.yaml "sae={type: topk, n_latents: 512, k: 8}"
       saetools train run.yaml "train.log_to=[tensorboard]"
       saetools train run.yaml --sweep sae.k=16,32,64 --sweep train.init_seed=0,1,2
+      torchrun --nproc-per-node 8 -m saetools train runs/demo train.parallel=latents
     """
     view = View(as_json, quiet)
     folder = open_run(run, overrides, out=out, device=device, seed=seed)
@@ -65,17 +70,29 @@ def command(
             outcome = run_sweep(folder, members, resume=resume)
         else:
             outcome = run_train(folder, resume=resume)
-    view.show(outcome)
+    if is_first():
+        view.show(outcome)
 
 
 def run_train(run: RunFolder, *, resume: bool = True) -> Outcome:
     """Train a run's SAE; a finished one of the same settings is kept."""
     # heavy: torch
+    from saetools.processes import use_own_gpu
     from saetools.train import train
 
     done_before = resume and run.up_to_date("train")
-    with run.stage("train"), run.store() as store:
-        sae = train(build(run, store), store, settings(run), out=run.path, resume=resume)
+    use_own_gpu()
+    with books(run, "train"), run.store() as store:
+        sae = train(
+            build(run, store),
+            store,
+            settings(run),
+            out=run.path,
+            resume=resume,
+            device=run.torch_device,
+        )
+        if not is_first():
+            return Outcome("trained by the first process")
         health = health_of(run, sae, store, made_before=done_before)
     figures = {
         "architecture": f"{sae.config.type}, {sae.config.n_latents:,} latents",

@@ -1,6 +1,7 @@
 """What the settings of a run say about training, and what training left behind."""
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from saetools.cli.run import RunFolder
@@ -10,17 +11,31 @@ if TYPE_CHECKING:  # types only: `--help` must not pay for torch (2.4 s)
     from saetools.store import ActivationStore
     from saetools.train import HealthReport, TrainConfig
 
-__all__ = ["build", "figures_of", "health_of", "settings"]
+__all__ = ["books", "build", "figures_of", "health_of", "is_first", "settings"]
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks and writes, out of those that torchrun started."""
+    from saetools.processes import world  # heavy: torch
+
+    return world().rank == 0
+
+
+def books(run: RunFolder, stage: str) -> AbstractContextManager[None]:
+    """The stage of a run, whose books the first process keeps."""
+    return run.stage(stage) if is_first() else nullcontext()
 
 
 def build(run: RunFolder, store: "ActivationStore") -> "SAE":
-    """The untrained SAE that a run asks for."""
-    from saetools.sae import build_sae  # heavy: torch
+    """The untrained SAE that a run asks for, or this process's part, in host memory."""
+    from saetools.processes import world  # heavy: torch
+    from saetools.sae import build_sae
 
     block, seed = run.config.sae, settings(run).init_seed
     fields = {"type": block.type, "d_in": store.d_in, **block.fields}
     seed = run.config.seed if seed is None else seed
-    return build_sae(**fields, seed=seed).to(run.torch_device)
+    part = world() if settings(run).parallel == "latents" else (0, 1)
+    return build_sae(**fields, seed=seed, part=part)
 
 
 def settings(run: RunFolder) -> "TrainConfig":

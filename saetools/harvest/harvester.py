@@ -17,7 +17,7 @@ from saetools.corpus import Corpus, Document, held_out
 from saetools.errors import ConfigError, StoreError
 from saetools.harvest.auto import default_ctx_len
 from saetools.harvest.batching import Group, groups
-from saetools.harvest.distributed import World, joined, shard_path, shards_of, share, world
+from saetools.harvest.distributed import shard_path, shards_of, share
 from saetools.harvest.job import Job, as_corpus, resolve_hooks
 from saetools.harvest.layout import rows_of
 from saetools.harvest.options import options_of
@@ -25,6 +25,7 @@ from saetools.harvest.prepare import prepare
 from saetools.harvest.rows import read_group
 from saetools.interrupt import Interrupt, deferred_interrupt
 from saetools.models.base import SubjectModel
+from saetools.processes import World, joined, world
 from saetools.store import ActivationStore, StoreDtype, StoreFilter, StoreWriter, merge
 
 __all__ = ["harvest"]

@@ -198,6 +198,11 @@ class HFSubject(SubjectModel):
             seen = bridge.read(list(inside.values()), lambda: self._run(tokens))
         return {name: seen[there] for name, there in inside.items()}
 
+    @property
+    def _runs_bridged(self) -> bool:
+        """Whether passes go through transformer_lens' form of the model."""
+        return self._given_bridge is not None or self._edits.bridge is not None
+
     def _bridge(self) -> Bridge:
         if self._given_bridge is not None:
             return self._given_bridge

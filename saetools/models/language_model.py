@@ -90,7 +90,9 @@ class HFLanguageModel(HFSubject, LanguageModel):
         """Continue a prompt by up to `n_tokens` tokens; greedy at temperature 0.
 
         It ends sooner at an end-of-text token or when the context is full. Sampling depends on
-        `seed` alone and leaves torch's global generators as they were.
+        `seed` alone and leaves torch's global generators as they were. Where the model is a
+        bridge, or an edit is open at a site that only transformer_lens reaches, no cache is used:
+        bridged attention loses cached tokens (transformer_lens 4.3 with transformers 5.24).
         """
         tokens = self.tokenize([prompt])
         room = self.ctx_len - tokens.ids.shape[1]
@@ -108,7 +110,9 @@ class HFLanguageModel(HFSubject, LanguageModel):
                 input_ids=tokens.ids,
                 attention_mask=tokens.mask.long(),
                 generation_config=self._generation_config(
-                    min(n_tokens, room), temperature=temperature, use_cache=use_cache
+                    min(n_tokens, room),
+                    temperature=temperature,
+                    use_cache=use_cache and not self._runs_bridged,
                 ),
             )
         text: str = self.tokenizer.decode(out[0], skip_special_tokens=True)

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 import torch
 import transformers
-from huggingface_hub import snapshot_download
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
 from torch import nn
 
 from saetools.errors import ConfigError, FormatError, SaetoolsError
@@ -39,6 +39,7 @@ _WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_HUB_SECONDS = 10.0
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 
 # AutoModel would load both halves of these, or the wrong one.
@@ -239,6 +240,7 @@ def _from_hub(spec: str, *, kind: KindName, dtype: torch.dtype | None) -> _Parts
     except OSError:
         logger.info("%s is not in the local cache; asking the hub", spec)
     try:
+        _ask_hub(spec)
         return _fetch(spec, kind=kind, dtype=dtype, local=False)
     except SaetoolsError:
         raise
@@ -248,6 +250,21 @@ def _from_hub(spec: str, *, kind: KindName, dtype: torch.dtype | None) -> _Parts
             f"cache, and the hub did not give it ({_first_line(error)}). Check the name and the "
             f"network, or give a directory or one of {', '.join(_BUILT_IN)}"
         ) from error
+
+
+def _ask_hub(spec: str) -> None:
+    """Ask the hub once whether it has a model; downloads would try for half a minute.
+
+    Raises:
+        OSError: it has not, or does not answer.
+    """
+    try:
+        with quiet():
+            get_hf_file_metadata(hf_hub_url(spec, "config.json"), timeout=_HUB_SECONDS)
+    except OSError:
+        raise
+    except Exception as error:  # of the HTTP library that this huggingface_hub uses: not OSErrors
+        raise OSError(str(error)) from error
 
 
 def _minilm_folder() -> Path:

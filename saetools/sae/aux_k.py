@@ -5,6 +5,9 @@
 
 Live latents are not candidates at all, so that none of them can be picked when every dead one is
 negative. The gradients reach the encoder, the decoder and the bias of the dead latents.
+
+Where processes share the rows, mean and sums go over the rows of all; where they share the latents,
+the k_aux largest are those of all, and each adds its part to ê.
 """
 
 from typing import NamedTuple
@@ -12,6 +15,9 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from saetools.sae.selection import among_largest
+from saetools.sae.sharing import ALONE, Ranks
 
 __all__ = ["AuxFit", "aux_fit"]
 
@@ -48,25 +54,36 @@ def aux_fit(
     W_enc_rows: Float[Tensor, "n_latents d_in"],
     b_enc: Float[Tensor, " n_latents"],
     W_dec: Float[Tensor, "n_latents d_out"],
+    rows: Ranks = ALONE,
+    latents: Ranks = ALONE,
 ) -> AuxFit:
-    """AuxK over the latents `which`; 0 with zero gradients where the residual has no variance."""
+    """AuxK over the latents `which`; 0 with zero gradients where the residual has no variance.
+
+    With `rows`, the batch is this rank's part of one; with `latents`, the weights and `which` are
+    this rank's part of all. The loss is that of the whole, and so is the gradient of each latent.
+    """
     encoder, bias, decoder = W_enc_rows[which], b_enc[which], W_dec[which]
-    spread = (residual - residual.mean(0)).square().sum()
+    mean = rows.sum(residual.sum(0)) / max(1, rows.total(len(residual)))
+    spread = rows.sum((residual - mean).square().sum())
     per_spread = torch.where(spread > 0, 1 / spread, torch.zeros_like(spread))
-    k = min(k_aux, len(which))
+    n_dead = latents.total(len(which))
+    k, n_kept = min(k_aux, n_dead), min(k_aux, len(which))
     grads = (torch.zeros_like(encoder), torch.zeros_like(decoder), torch.zeros_like(bias))
     error = spread.new_zeros(())
-    size = max(64, _CHUNK_BYTES // (4 * max(1, len(which))))
+    size = max(64, _CHUNK_BYTES // (4 * max(1, n_dead)))
     for start in range(0, len(centred), size):
         part, left = centred[start : start + size], residual[start : start + size]
-        top = torch.addmm(bias, part, encoder.T).topk(k, dim=1, sorted=False)
-        latents = part.new_zeros(len(part), len(which))
-        latents.scatter_(1, top.indices, top.values.relu())
-        missed = torch.addmm(left, latents, decoder, alpha=-1)  # (c, d_out)
+        top = torch.addmm(bias, part, encoder.T).topk(n_kept, dim=1, sorted=False)
+        values = top.values.relu()
+        if latents.size > 1:
+            values.masked_fill_(~among_largest(top.values, k, latents), 0.0)
+        active = part.new_zeros(len(part), len(which)).scatter_(1, top.indices, values)
+        missed = left - latents.sum(active @ decoder)  # (c, d_out)
         error += missed.square().sum()
         grad_hat = missed * (-2 * per_spread)
-        grad_latents = (grad_hat @ decoder.T).mul_(latents > 0)  # (c, m)
-        grads[0].addmm_(grad_latents.T, part)
-        grads[1].addmm_(latents.T, grad_hat)
-        grads[2].add_(grad_latents.sum(0))
-    return AuxFit(error * per_spread, which, *grads)
+        grad_active = (grad_hat @ decoder.T).mul_(active > 0)  # (c, m)
+        grads[0].addmm_(grad_active.T, part)
+        grads[1].addmm_(active.T, grad_hat)
+        grads[2].add_(grad_active.sum(0))
+    loss = rows.sum(error) * per_spread
+    return AuxFit(loss, which, *(rows.sum(grad) for grad in grads))

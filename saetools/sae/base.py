@@ -7,6 +7,7 @@ changes during training lives in `saetools.train`.
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,8 +23,10 @@ from saetools.sae import ops
 from saetools.sae.affine import Affine
 from saetools.sae.config import SAEConfig
 from saetools.sae.folder import read_folder, write_folder
+from saetools.sae.init import unit_rows
 from saetools.sae.objective import Loss, Objective
 from saetools.sae.scratch import Scratch
+from saetools.sae.sharing import ALONE, Ranks
 from saetools.types import SparseLatents
 
 __all__ = ["ARCHS", "SAE", "Gradients"]
@@ -57,12 +60,13 @@ class SAE(nn.Module, ABC):
         self.config = config
         self.meta: dict[str, Any] = dict(meta or {})
         generator = torch.Generator().manual_seed(seed)
-        rows = _unit_rows(config.n_latents, self.d_out, generator)
-        tied = self.tied_start
-        own = rows.clone() if tied else _unit_rows(config.n_latents, config.d_in, generator)
+        rows = unit_rows(config.n_latents, self.d_out, generator)
+        own = rows.clone()
+        if not self.tied_start:
+            own = unit_rows(config.n_latents, config.d_in, generator)
         self.W_dec = nn.Parameter(rows)
         self.W_enc_rows = nn.Parameter(own)
-        self.b_enc = nn.Parameter(torch.zeros(config.n_latents))
+        self.b_enc = nn.Parameter(torch.zeros(len(rows)))
         self.b_dec = nn.Parameter(torch.zeros(self.d_out))
 
     @abstractmethod
@@ -96,17 +100,25 @@ class SAE(nn.Module, ABC):
         """The loss of a batch and its gradient to every parameter.
 
         By default through autograd over `loss`, each gradient whole; architectures that know their
-        gradients in a sparser form give that.
+        gradients in a sparser form give that. Where processes share the rows of the batch
+        (`objective.rows`), each takes the loss of its own; this needs a loss that is a mean over
+        tokens.
         """
+        rows, mine = objective.rows, objective.rows.span(len(x))
+        share = (mine.stop - mine.start) / max(len(x), 1) if rows.size > 1 else 1.0
+        part = None if target is None else target[mine]
         parameters = dict(self.named_parameters())
         with torch.enable_grad():
-            loss = self.loss(x, objective, target=target)
-            grads = torch.autograd.grad(loss.total, list(parameters.values()), allow_unused=True)
+            loss = self.loss(x[mine], replace(objective, rows=ALONE), target=part)
+            total = loss.total * share
+            grads = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
         whole = {
-            name: ops.RowGradient(whole=torch.zeros_like(parameter) if grad is None else grad)
+            name: ops.RowGradient(
+                whole=rows.sum(torch.zeros_like(parameter) if grad is None else grad)
+            )
             for (name, parameter), grad in zip(parameters.items(), grads, strict=True)
         }
-        return Loss(*(figure.detach() for figure in loss)), whole
+        return _of_all_rows(loss, share, rows), whole
 
     def begin(self, x: Float[Tensor, "n d_in"]) -> None:
         """Set what starts from data; the trainer calls it once, with rows in its scale."""
@@ -127,6 +139,14 @@ class SAE(nn.Module, ABC):
     def widths(self) -> tuple[int, ...]:
         """Prefix sizes that reconstruct on their own; the last is n_latents."""
         return (self.config.n_latents,)
+
+    @property
+    def by_latent(self) -> tuple[str, ...]:
+        """Parameters that processes may share by latent, a row a latent; none by default.
+
+        An architecture that names them takes `objective.latents` into account.
+        """
+        return ()
 
     @property
     def d_out(self) -> int:
@@ -207,7 +227,6 @@ class SAE(nn.Module, ABC):
         """
         assert outputs is None, "a transcoder folds two maps; this SAE reads what it reconstructs"
         map = inputs
-        twin = type(self)(self.config, meta=self.meta)
         state = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         for name in self._scaled_names():
             state[name] = state[name] / map.scale
@@ -215,8 +234,18 @@ class SAE(nn.Module, ABC):
         if map.matrix is not None and map.inverse_matrix is not None:
             state["W_enc_rows"] = self.W_enc_rows.detach() @ map.matrix.T
             state["W_dec"] = self.W_dec.detach() @ map.inverse_matrix
-        twin.load_state_dict(state)
-        return twin.to(self.device)
+        return self.with_tensors(state)
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "SAE":
+        """A twin of the same config that holds `tensors`, by their names in `state_dict`."""
+        twin = copy.copy(self)
+        twin.meta = dict(self.meta)
+        twin._parameters = {
+            name: None if held is None else nn.Parameter(tensors[name], held.requires_grad)
+            for name, held in self._parameters.items()
+        }
+        twin._buffers = {name: tensors[name] for name in self._buffers}
+        return twin
 
     def save(self, folder: str | Path) -> Path:
         """Write config.json, sae.safetensors and README.md; an SAE that is there is replaced."""
@@ -284,10 +313,17 @@ class SAE(nn.Module, ABC):
         return f"<table><caption>SAE</caption>{cells}</table>"
 
 
-def _unit_rows(n: int, width: int, generator: torch.Generator) -> Tensor:
-    rows = torch.randn(n, width, generator=generator)
-    unit: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
-    return unit
+def _of_all_rows(loss: Loss, share: float, rows: Ranks) -> Loss:
+    """The loss of the whole batch, from that of each rank's rows, a `share` of them."""
+    total, fvu, aux = rows.sum(torch.stack([loss.total, loss.fvu, loss.aux]).detach() * share)
+    return Loss(
+        total,
+        fvu,
+        aux,
+        rows.sum(loss.counts),
+        rows.sum(loss.n_active),
+        rows.gather(loss.lowest.unsqueeze(0)).min(),
+    )
 
 
 ARCHS: Registry[type[SAE]] = Registry(

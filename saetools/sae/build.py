@@ -6,6 +6,7 @@ from typing import Any
 from saetools.config import validate
 from saetools.sae.base import ARCHS, SAE
 from saetools.sae.config import SAEConfig
+from saetools.sae.init import only_part
 
 __all__ = ["build_sae", "sae_config"]
 
@@ -17,6 +18,7 @@ def build_sae(
     n_latents: int,
     seed: int = 0,
     meta: Mapping[str, Any] | None = None,
+    part: tuple[int, int] = (0, 1),
     **fields: Any,
 ) -> SAE:
     """Build an untrained SAE.
@@ -27,6 +29,8 @@ def build_sae(
         n_latents: size of the dictionary.
         seed: of the initial weights.
         meta: where it comes from; shown, saved, never computed with.
+        part: (rank, size): with the latents of one of `size` processes alone, for training with
+            `parallel="latents"` a dictionary that no process can hold whole.
         fields: what else the architecture's config takes, e.g. k, widths.
 
     Raises:
@@ -37,7 +41,8 @@ def build_sae(
     8
     """
     config = sae_config({"type": type, "d_in": d_in, "n_latents": n_latents, **fields})
-    return ARCHS.get(type)(config, meta=meta, seed=seed)
+    with only_part(*part):
+        return ARCHS.get(type)(config, meta=meta, seed=seed)
 
 
 def sae_config(fields: Mapping[str, Any]) -> SAEConfig:

@@ -7,6 +7,10 @@ A token's active latents fall into levels 0..L−1. Reconstruction l uses levels
 One level is TopK; levels by index are Matryoshka widths; levels by rank are nested k. The blocks
 take one gather together, and the gradient of block l is −2 · Σ_{m ≥ l} weights[m] · r_m, so every
 further level costs a pass over (n, d) and no gather.
+
+Where the dictionary is shared by processes, each one's blocks are a part of the sum. Where the rows
+are, each has the factors of its own, and `of_all_rows` brings them together: a few rows a token, so
+far less than the gradients that they stand for.
 """
 
 from collections.abc import Sequence
@@ -19,9 +23,10 @@ from torch import Tensor
 
 from saetools.sae import ops
 from saetools.sae.scratch import Scratch
-from saetools.sae.selection import Selection
+from saetools.sae.selection import Selection, count_bounds
+from saetools.sae.sharing import ALONE, Ranks
 
-__all__ = ["Levels", "NestedFit", "nested_fit"]
+__all__ = ["Levels", "NestedFit", "nested_fit", "of_all_rows"]
 
 
 class Levels(NamedTuple):
@@ -75,24 +80,43 @@ def nested_fit(
     W_dec: Float[Tensor, "n_latents d"],
     target: Float[Tensor, "n d"],
     scratch: Scratch,
+    latents: Ranks = ALONE,
 ) -> NestedFit:
-    """Reconstruct `target` at all levels; without autograd."""
+    """Reconstruct `target` at all levels; without autograd. `latents`: who shares W_dec."""
     chosen, weights = levels.chosen, levels.weights
     n, d = target.shape
-    buffer = scratch.take("blocks", (n * len(weights), d), target)
-    blocks = ops.bag_decode_into(chosen.values, chosen.latents, levels.bounds, W_dec, out=buffer)
+    sources = scratch.take("sources", (n * len(weights), d), target)
+    entries = (chosen.values, chosen.latents, levels.bounds, W_dec)
+    if latents.size == 1:
+        residual = scratch.take("residual", (n, d), target)
+        found = ops.nested_decode(
+            *entries, target, weights, out_sources=sources, out_residual=residual
+        )
+        return NestedFit(found.errors, found.sources, found.dots, weights)
+    # Each process decodes its own latents; the sum of their parts is what leaves a residual.
+    blocks = latents.sum(ops.bag_decode_into(*entries, out=sources))
     by_level = rearrange(blocks, "(n l) d -> n l d", l=len(weights))
-    errors = []
-    above = target
-    for level in range(len(weights)):
-        residual = torch.sub(above, by_level[:, level], out=by_level[:, level])
-        errors.append(torch.linalg.vector_norm(residual).square())
-        above = residual
-    for level in reversed(range(len(weights))):
-        own = by_level[:, level]
-        if weights[level] != 1.0:
-            own.mul_(weights[level])
-        if level + 1 < len(weights):
-            own.add_(by_level[:, level + 1])
+    errors = ops.residual_sums(by_level, target, weights)
     dots = ops.gathered_dots(blocks, W_dec, levels.bags, chosen.latents)
-    return NestedFit(torch.stack(errors), blocks, dots, weights)
+    return NestedFit(errors, blocks, dots, weights)
+
+
+def of_all_rows(levels: Levels, fit: NestedFit, rows: Ranks) -> tuple[Levels, NestedFit]:
+    """Levels and fit of the whole batch, from those of each rank's rows."""
+    if rows.size == 1:
+        return levels, fit
+    n_levels = len(fit.weights)
+    n = rows.total(levels.chosen.n_tokens)
+    first = rows.span(n).start * n_levels
+    # 32 bits, as numbers of bags and latents are small and this is what travels.
+    bags = rows.gather((levels.bags + first).int()).long()
+    token = bags.div(n_levels, rounding_mode="floor")
+    chosen = Selection(
+        rows.gather(levels.chosen.values),
+        token,
+        rows.gather(levels.chosen.latents.int()).long(),
+        count_bounds(token, n),
+    )
+    whole = levels._replace(chosen=chosen, bags=bags, bounds=count_bounds(bags, n * n_levels))
+    errors = rows.sum(fit.errors)
+    return whole, NestedFit(errors, rows.gather(fit.sources), rows.gather(fit.dots), fit.weights)

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from saetools.sae.sharing import ALONE, Ranks
+
 __all__ = ["FIRED", "Loss", "Objective"]
 
 FIRED = 1e-3
@@ -27,6 +29,9 @@ class Objective:
         sparsity: factor on the sparsity term of architectures that have one (warm-up, control).
         draw: number that decides what a loss draws at random, e.g. sampled prefixes.
         hint: a guess of the selection's threshold that may save time and changes no result.
+        rows: the processes that share the rows of the batch. All are given the whole batch and get
+            the same loss and gradients, those of the whole batch.
+        latents: the processes that share the dictionary: the SAE has the latents of one of them.
         compute_dtype: precision of the encoder product that selects; the values that are kept are
             computed again in the precision of the weights. None: the precision of the weights.
     """
@@ -40,6 +45,8 @@ class Objective:
     draw: int = 0
     hint: float | None = None
     compute_dtype: torch.dtype | None = None
+    rows: Ranks = ALONE
+    latents: Ranks = ALONE
 
 
 class Loss(NamedTuple):

@@ -5,10 +5,11 @@ them back into activations; the gradients of both matrices are sums over the sam
 optimiser's step takes them as such. Every cost is proportional to the number of pairs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import NamedTuple, ParamSpec, TypeVar
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from saetools_kernels.fused_sparse_adam import (
     gradient_squared_norm,
     row_sums,
 )
+from saetools_kernels.raw import residual_sums
 from saetools_kernels.row_scatter_add import order_by_latent
 from saetools_kernels.spec import all_specs
 
@@ -36,7 +38,9 @@ __all__ = [
     "gathered_dots",
     "gradient_squared_norm",
     "kernel_status",
+    "nested_decode",
     "order_by_latent",
+    "residual_sums",
     "row_sums",
     "sparse_decode",
     "topk_rows",
@@ -137,6 +141,31 @@ def adam_rows(
 ) -> None:
     """One Adam step on a latent-major matrix, in place; its gradient is never written."""
     fused_sparse_adam(W, m, v, gradient, settings)
+
+
+@_as_ours
+def nested_decode(
+    values: Float[Tensor, " nnz"],
+    latents: Int[Tensor, " nnz"],
+    bounds: Int[Tensor, " bags1"],
+    weight: Float[Tensor, "n_latents d_in"],
+    target: Float[Tensor, "n d_in"],
+    level_weights: Sequence[float],
+    *,
+    out_sources: Float[Tensor, "bags d_in"],
+    out_residual: Float[Tensor, "n d_in"],
+) -> kernels.raw.PrefixDecode:
+    """Reconstructions at all levels and what their gradients need, in one gather."""
+    return kernels.raw.prefix_decode(
+        values,
+        latents,
+        bounds,
+        weight,
+        target,
+        torch.tensor(level_weights, dtype=weight.dtype, device=weight.device),
+        out_sources=out_sources,
+        out_residual=out_residual,
+    )
 
 
 def kernel_status() -> list[KernelStatus]:

@@ -3,22 +3,27 @@
 All rules run over row chunks, so that the pre-activations (n, n_latents) are never whole in memory.
 A rule may look at pre-activations of a lower precision (`Encoder.dtype`); the values of those that
 it chooses are then computed again in the precision of the weights.
+
+Where processes share a step, each sees a part of the rows or of the latents; the largest of all are
+then found by exchanging candidates, so that together they choose what one process would.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saetools.sae import ops
 from saetools.sae.scratch import Scratch
+from saetools.sae.sharing import ALONE, Ranks
 from saetools.types import SparseLatents
 
 __all__ = [
     "Encoder",
     "Selection",
+    "among_largest",
     "count_bounds",
     "flat",
     "kth_largest",
@@ -29,6 +34,7 @@ __all__ = [
 
 # The product of a chunk loses a sixth of its speed at a quarter of this size.
 _CHUNK_BYTES = 64 * 2**20
+_EXCHANGE_BYTES = 64 * 2**20
 
 
 class Selection(NamedTuple):
@@ -64,18 +70,26 @@ class Encoder(NamedTuple):
     """What turns centred activations into pre-activations.
 
     weight has one row a latent, bias one value; dtype is the precision of the product that selects,
-    None that of the weights; scratch holds the chunks of pre-activations.
+    None that of the weights; scratch holds the chunks of pre-activations. rows and latents are the
+    processes among which a step is shared: what is encoded are this one's rows, weight has this
+    one's latents.
     """
 
     weight: Float[Tensor, "n_latents d_in"]
     bias: Float[Tensor, " n_latents"]
     dtype: torch.dtype | None = None
     scratch: Scratch | None = None
+    rows: Ranks = ALONE
+    latents: Ranks = ALONE
 
     @property
     def n_latents(self) -> int:
-        """Size of the dictionary."""
+        """Number of latents that this process has; without others the size of the dictionary."""
         return len(self.weight)
+
+    def gather(self, x: Tensor) -> Tensor:
+        """`x` of all processes that share the step."""
+        return self.rows.gather(self.latents.gather(x))
 
     @property
     def rough(self) -> bool:
@@ -91,19 +105,47 @@ def select_topk(x: Float[Tensor, "n d_in"], encoder: Encoder, *, k: int) -> Spar
         x: centred input (b_dec already taken off).
         k: at most this many a token; clamped to n_latents. Indices rise within a token.
     """
-    k = min(k, encoder.n_latents)
-    indices = torch.empty(len(x), k, dtype=torch.int64, device=x.device)
-    values = x.new_empty(len(x), k)
+    k = min(k, encoder.latents.total(encoder.n_latents))
+    n_kept = min(k, encoder.n_latents)
+    indices = torch.empty(len(x), n_kept, dtype=torch.int64, device=x.device)
+    values = x.new_empty(len(x), n_kept)
     for start, pre_acts in _pre_act_chunks(x, encoder):
-        top, where = ops.topk_rows(pre_acts, k)
+        top, where = ops.topk_rows(pre_acts, n_kept)
         stop = start + len(top)
         indices[start:stop], order = where.sort(dim=1)
-        if not encoder.rough:
-            values[start:stop] = top.gather(1, order)
+        values[start:stop] = top.gather(1, order)
+    elsewhere = None
+    if encoder.latents.size > 1:
+        elsewhere = ~among_largest(values, k, encoder.latents)
     if encoder.rough:
-        rows = torch.arange(len(x), device=x.device).repeat_interleave(k)
+        rows = torch.arange(len(x), device=x.device).repeat_interleave(n_kept)
         values = _exact(x, encoder, rows, indices.view(-1)).view(indices.shape)
+    if elsewhere is not None:
+        values.masked_fill_(elsewhere, 0.0)
     return SparseLatents(values.relu_(), indices, encoder.n_latents)
+
+
+@torch.no_grad()
+def among_largest(values: Float[Tensor, "n m"], k: int, latents: Ranks) -> Bool[Tensor, "n m"]:
+    """Which of this rank's values are among the k largest of their row on all ranks together.
+
+    A tie is won by the lower rank, then by the lower column. All ranks have the same n.
+    """
+    n, m = values.shape
+    n_columns = latents.total(m)
+    keep = torch.empty(n, m, dtype=torch.bool, device=values.device)
+    first = latents.gather(torch.tensor([m], device=values.device))[: latents.rank].sum()
+    own = slice(int(first), int(first) + m)
+    size = max(64, _EXCHANGE_BYTES // (16 * max(1, n_columns)))
+    for start in range(0, n, size):
+        part = values[start : start + size]
+        every = latents.gather(part.T.contiguous())  # (n_columns, c)
+        cut = every.topk(min(k, n_columns), dim=0, sorted=True).values[-1]
+        above, level = every > cut, every == cut
+        spare = k - above.sum(0)
+        kept = above[own] | (level[own] & (level.cumsum(0)[own] <= spare))
+        keep[start : start + size] = kept.T
+    return keep
 
 
 @torch.no_grad()
@@ -139,22 +181,43 @@ def select_batch_topk(
             nine tenths of it are kept while the product runs; the guess changes the time, never the
             result: when too few pass, the pass is repeated without it.
     """
-    budget = min(k, encoder.n_latents) * len(x)
+    n = encoder.rows.total(len(x))
+    budget = min(k, encoder.latents.total(encoder.n_latents)) * n
     floor = 0.9 * hint if hint is not None and hint > 0 else 0.0
     found = select_above(x, encoder, threshold=floor)
-    if floor > 0 and len(found.values) < budget:
+    if floor > 0 and _n_everywhere(found, encoder) < budget:
         found = select_above(x, encoder, threshold=0.0)
-    if len(found.values) > budget:
-        cut = kth_largest(found.values, budget)
-        keep = found.values > cut
-        ties = (found.values == cut).nonzero().squeeze(-1)
-        # The earliest token, then the lowest latent, wins a tie.
-        keep[ties[: budget - int(keep.sum())]] = True
-        found = _picked(found, keep)
+    if _n_everywhere(found, encoder) > budget:
+        found = _picked(found, _largest(found, budget, encoder, n_rows=n))
     if not encoder.rough:
         return found
     exact = _exact(x, encoder, found.rows, found.latents)
     return _picked(found._replace(values=exact), exact > 0)
+
+
+def _n_everywhere(found: Selection, encoder: Encoder) -> int:
+    return encoder.rows.total(encoder.latents.total(len(found.values)))
+
+
+def _largest(
+    found: Selection, budget: int, encoder: Encoder, *, n_rows: int
+) -> Bool[Tensor, " nnz"]:
+    """Which of this process's entries are among the `budget` largest of all processes."""
+    values = found.values
+    if encoder.rows.size * encoder.latents.size > 1 and len(values) > budget:
+        values = values[values >= kth_largest(values, budget)]  # the others cannot be among them
+    values = encoder.gather(values)
+    cut = kth_largest(values, budget)
+    keep = found.values > cut
+    spare = budget - int((values > cut).sum())
+    # The earliest token, then the lowest latent, wins a tie.
+    ties = (found.values == cut).nonzero().squeeze(-1)
+    n_latents = encoder.latents.total(encoder.n_latents)
+    row = found.rows[ties] + encoder.rows.span(n_rows).start
+    place = row * n_latents + found.latents[ties] + encoder.latents.span(n_latents).start
+    last = encoder.gather(place).sort().values[spare - 1]
+    keep[ties[place <= last]] = True
+    return keep
 
 
 def kth_largest(values: Float[Tensor, " m"], k: int) -> float:

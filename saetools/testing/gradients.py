@@ -61,4 +61,6 @@ def _check_figures(sae: SAE, found: object, loss: object, *, n_tokens: int) -> N
     assert float(fvu) >= 0, "fvu is not negative"
     assert float(counts.sum()) <= float(n_active), f"counts are of values above {FIRED}"
     assert 0 <= float(n_active) <= n_tokens * sae.config.n_latents, "n_active is a number of pairs"
-    assert float(lowest) > 0, "the smallest active value is positive, or infinite without any"
+    assert float(lowest.detach()) > 0, (
+        "the smallest active value is positive, or infinite without any"
+    )

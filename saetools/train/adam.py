@@ -1,12 +1,12 @@
 """Adam over an SAE's parameters: a step takes gradients as they arose and writes none of them."""
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from saetools.sae import SAE, Gradients, ops
+from saetools.sae.sharing import ALONE, Ranks
 from saetools.train.config import AdamConfig
 
 __all__ = ["RowAdam"]
@@ -23,10 +23,12 @@ class RowAdam:
     Args:
         sae: whose parameters; read for their shapes only.
         config: decays, ε, clipping, precision of the moments of the matrices.
+        latents: the processes that share the dictionary.
     """
 
-    def __init__(self, sae: SAE, config: AdamConfig) -> None:
+    def __init__(self, sae: SAE, config: AdamConfig, latents: Ranks = ALONE) -> None:
         self.config = config
+        self._latents = latents
         self.n_steps_done = 0
         self.moments: dict[str, tuple[Tensor, Tensor]] = {}
         for name, parameter in sae.named_parameters():
@@ -59,36 +61,33 @@ class RowAdam:
             ops.adam_rows(weight, m, v, gradient, settings)
 
     def state(self) -> dict[str, Tensor]:
-        """All moments by name, for a checkpoint."""
+        """All moments by name, not copied: for a checkpoint."""
         return {
             f"{order}.{name}": moment
             for name, pair in self.moments.items()
             for order, moment in zip(("m", "v"), pair, strict=True)
         }
 
-    def load(self, tensors: Mapping[str, Tensor], *, n_steps_done: int) -> None:
-        """Take moments over from `state()` of an equal optimiser."""
-        self.n_steps_done = n_steps_done
-        for name, moment in self.state().items():
-            moment.copy_(tensors[name])
-
     def _clipping(self, sae: SAE, gradients: Gradients) -> float:
         """What gradients are multiplied by, so that their norm together is at most the limit."""
         limit = self.config.max_grad_norm
         if limit is None:
             return 1.0
-        total = 0.0
+        shared = own = torch.zeros((), dtype=torch.float64)
         for name, parameter in sae.named_parameters():
             gradient = gradients[name]
             if parameter.ndim == 1:
                 assert gradient.whole is not None, "the gradient of a vector is whole"
-                total += float(gradient.whole.square().sum())
+                square = gradient.whole.square().sum()
             else:
-                total += float(
-                    ops.gradient_squared_norm(
-                        parameter.detach(), gradient, unit_rows=_on_sphere(sae, name)
-                    )
+                square = ops.gradient_squared_norm(
+                    parameter.detach(), gradient, unit_rows=_on_sphere(sae, name)
                 )
+            if name in sae.by_latent:
+                own = own + square
+            else:
+                shared = shared + square
+        total = float(shared + self._latents.sum(own))
         return min(1.0, limit / max(math.sqrt(total), 1e-30))
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = ["AdamConfig", "AnnealConfig", "TrainConfig"]
 
-_WATCHING = {"log_tokens", "log_to", "checkpoint_tokens"}
+_WATCHING = {"log_tokens", "log_to", "checkpoint_tokens", "parallel"}
 
 
 class AdamConfig(BaseModel):
@@ -120,6 +120,11 @@ class TrainConfig(BaseModel):
     checkpoint_tokens: int = Field(
         default=1_000_000, ge=1, description="a checkpoint every so many tokens"
     )
+    parallel: Literal["data", "latents"] = Field(
+        default="data",
+        description="what the processes share that torchrun starts; data: the rows of each batch, "
+        "every process holds the whole SAE; latents: the dictionary, every process holds a slice",
+    )
     seed: int = Field(default=0, description="of the order of the data")
     init_seed: int | None = Field(
         default=None,
@@ -148,7 +153,7 @@ class TrainConfig(BaseModel):
 
     @property
     def identity(self) -> dict[str, object]:
-        """The settings that decide the weights; how training is watched does not."""
+        """The settings that decide the weights; how training is watched or shared does not."""
         return self.model_dump(mode="json", exclude=_WATCHING)
 
     def peak_lr(self, n_latents: int) -> float:

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from saetools import progress
@@ -20,10 +21,12 @@ from saetools.errors import ConfigError, StoreError
 from saetools.interrupt import deferred_interrupt
 from saetools.sae import SAE
 from saetools.store import ActivationSource
+from saetools.train.checkpoint import newest_checkpoint
 from saetools.train.config import TrainConfig
 from saetools.train.member import Member
 from saetools.train.metrics_log import live_figures
 from saetools.train.state import StepReport, step
+from saetools.train.team import Team, team_on
 
 __all__ = ["train", "train_many"]
 
@@ -38,11 +41,12 @@ def train(
     out: str | Path | None = None,
     hook_name: str | None = None,
     resume: bool = True,
+    device: str | torch.device | None = None,
 ) -> SAE:
     """Train a copy of `sae` on the training split of a store and return it, ready for use.
 
     Args:
-        sae: from `build_sae`; not changed. Its device is where training runs.
+        sae: from `build_sae`; not changed.
         store: activations, a store or an `ActivationStream`; rows of held-out documents are never
             trained on.
         config: lengths, learning rate and so on; the defaults suit a few million tokens.
@@ -51,6 +55,11 @@ def train(
         hook_name: which hook of the store; its first one by default.
         resume: go on from the checkpoint in `out`, or return its finished SAE, if one is there and
             belongs to this run; False starts again.
+        device: where training runs; the SAE's own by default.
+
+    Started by torchrun, every process makes the same call and `config.parallel` says what they
+    share; the first one writes. With slices of the dictionary only the first gets an SAE with
+    weights, in host memory; that of the others is on torch's device "meta".
 
     Raises:
         ShapeError: the SAE reads another width than the store has.
@@ -62,8 +71,20 @@ def train(
     """
     folder = None if out is None else Path(out)
     config = config or TrainConfig()
-    member = Member.begin("", sae, store, config, folder=folder, hook=hook_name, resume=resume)
-    return _train([member], store)[0]
+    place = torch.device(device or sae.device)
+    with team_on(place) as team:
+        member = Member.begin(
+            "",
+            sae,
+            store,
+            config,
+            folder=folder,
+            hook=hook_name,
+            resume=resume,
+            team=team,
+            device=place,
+        )
+        return _train([member], store, team)[0]
 
 
 def train_many(
@@ -74,6 +95,7 @@ def train_many(
     out: str | Path | None = None,
     hook_name: str | None = None,
     resume: bool = True,
+    device: str | torch.device | None = None,
 ) -> dict[str, SAE]:
     """Train several SAEs in one pass over the store; each ends as `train` alone would end it.
 
@@ -91,19 +113,23 @@ def train_many(
         else dict.fromkeys(saes, config or TrainConfig())
     )
     _refuse_other_rows(configs)
-    members = [
-        Member.begin(
-            name,
-            sae,
-            store,
-            configs[name],
-            folder=None if out is None else Path(out) / name,
-            hook=hook_name,
-            resume=resume,
-        )
-        for name, sae in saes.items()
-    ]
-    return dict(zip(saes, _train(members, store), strict=True))
+    places = {name: torch.device(device or sae.device) for name, sae in saes.items()}
+    with team_on(next(iter(places.values()), torch.device("cpu"))) as team:
+        members = [
+            Member.begin(
+                name,
+                sae,
+                store,
+                configs[name],
+                folder=None if out is None else Path(out) / name,
+                hook=hook_name,
+                resume=resume,
+                team=team,
+                device=places[name],
+            )
+            for name, sae in saes.items()
+        ]
+        return dict(zip(saes, _train(members, store, team), strict=True))
 
 
 def _refuse_other_rows(configs: Mapping[str, TrainConfig]) -> None:
@@ -119,21 +145,21 @@ def _refuse_other_rows(configs: Mapping[str, TrainConfig]) -> None:
         )
 
 
-def _train(members: Sequence[Member], store: ActivationSource) -> list[SAE]:
+def _train(members: Sequence[Member], store: ActivationSource, team: Team) -> list[SAE]:
     """Take all steps that are left, then finish every member."""
     left = [member for member in members if not member.finished]
     if left:
-        _take_steps(left, store)
+        _take_steps(left, store, team)
     return [member.result(store) for member in members]
 
 
-def _take_steps(members: Sequence[Member], store: ActivationSource) -> None:
+def _take_steps(members: Sequence[Member], store: ActivationSource, team: Team) -> None:
     """Take all steps that are left; on an interrupt write checkpoints first."""
     config = members[0].config
     begun = min(member.state.n_steps_done for member in members)
     with (
         progress.task("train", total=config.n_steps, unit="steps") as bar,
-        deferred_interrupt() as interrupted,
+        deferred_interrupt(echo_seconds=team.echo_seconds) as interrupted,
         ExitStack() as logs,
     ):
         for member in members:
@@ -144,7 +170,7 @@ def _take_steps(members: Sequence[Member], store: ActivationSource) -> None:
                 if member.state.n_steps_done == done:
                     _take_step(member, x, target, bar)
             bar.advance()
-            if interrupted():
+            if team.any(interrupted()):
                 _stop(members, done + 1)
 
 
@@ -159,7 +185,7 @@ def _take_step(member: Member, x: Tensor, target: Tensor | None, bar: progress.T
     )
     row = member.log.add(report, state, n_tokens=len(x))
     every = max(1, config.checkpoint_tokens // config.batch_tokens)
-    due = member.checkpoint is not None and state.n_steps_done % every == 0
+    due = member.folder is not None and state.n_steps_done % every == 0
     # To look at a figure makes a GPU wait, so there it is done only when one is due anyway.
     if row is not None or due or state.sae.device.type == "cpu":
         _refuse_divergence(member, report, row)
@@ -232,8 +258,8 @@ def _refuse_divergence(member: Member, report: StepReport, row: Mapping[str, Any
         return
     what = f"the loss is {loss}" if not math.isfinite(loss) else f"fvu is {fvu:.3g}"
     kept = "nothing was saved"
-    if member.checkpoint is not None and member.checkpoint.exists():
-        kept = f"the checkpoint {member.checkpoint} is from before"
+    if member.folder is not None and (found := newest_checkpoint(member.folder)):
+        kept = f"the checkpoint {found[0]} is from before"
     named = f" of '{member.name}'" if member.name else ""
     raise ConfigError(
         f"{what} at step {member.state.n_steps_done}{named} (learning rate {report.lr:.3g}): "

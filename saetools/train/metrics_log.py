@@ -95,7 +95,7 @@ class MetricsLog:
             "loss": float(torch.stack([r.loss for r in self._pending]).mean()),
             "fvu": float(torch.stack([r.fvu for r in self._pending]).mean()),
             "l0": float(torch.stack([r.l0 for r in self._pending]).mean()),
-            "dead_fraction": float(state.dead(self._config).float().mean()),
+            "dead_fraction": state.dead_fraction(self._config),
             "lr": self._pending[-1].lr,
             "tokens_per_second": round(self._n_pending / seconds, 1),
         }

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saetools.sae import SAE, Loss, Objective, Scratch
+from saetools.sae.sharing import ALONE, Ranks
 from saetools.train.adam import RowAdam
 from saetools.train.config import TrainConfig
 from saetools.train.scales import Scales
@@ -36,6 +37,9 @@ class TrainState:
         threshold_ema: running mean of the smallest active value of a batch.
         sparsity: factor on the sparsity term, moved towards the SAE's target L0 where it has one.
         average: running sum of the weights by name, for the mean of `adam.ema_decay`.
+        rows: the processes that share the rows of a batch.
+        latents: the processes that share the dictionary; `sae` is then a slice, and so is all here
+            that has a row or number a latent.
         scratch: memory of a step; holds nothing between steps.
     """
 
@@ -47,20 +51,30 @@ class TrainState:
     threshold_ema: float | None = None
     sparsity: float = 1.0
     average: dict[str, Tensor] | None = None
+    rows: Ranks = ALONE
+    latents: Ranks = ALONE
     scratch: Scratch = field(default_factory=Scratch)
 
     @classmethod
-    def fresh(cls, sae: SAE, config: TrainConfig) -> "TrainState":
+    def fresh(
+        cls, sae: SAE, config: TrainConfig, *, rows: Ranks = ALONE, latents: Ranks = ALONE
+    ) -> "TrainState":
         """State before the first step."""
-        since = torch.zeros(sae.config.n_latents, dtype=torch.int64, device=sae.device)
+        since = torch.zeros(len(sae.W_dec), dtype=torch.int64, device=sae.device)
         average = None
         if config.adam.ema_decay is not None:
             average = {name: torch.zeros_like(p) for name, p in _weights(sae).items()}
-        return cls(sae, RowAdam(sae, config.adam), 0, since, average=average)
+        adam = RowAdam(sae, config.adam, latents)
+        return cls(sae, adam, 0, since, average=average, rows=rows, latents=latents)
 
     def dead(self, config: TrainConfig) -> Tensor:
         """Latents that have not fired for the window, bool (n_latents,)."""
         return self.tokens_since_fired > config.dead_window
+
+    def dead_fraction(self, config: TrainConfig) -> float:
+        """Share of dead latents in the whole dictionary; all processes ask."""
+        n_dead = self.latents.total(int(self.dead(config).sum()))
+        return n_dead / self.sae.config.n_latents
 
     @torch.no_grad()
     def finished(self, config: TrainConfig) -> SAE:
@@ -68,12 +82,9 @@ class TrainState:
         decay = config.adam.ema_decay
         if self.average is None or decay is None or self.n_steps_done == 0:
             return self.sae
-        self.sae.zero_grad(set_to_none=True)
         unbiased = 1 - decay**self.n_steps_done
-        twin = type(self.sae)(self.sae.config, meta=self.sae.meta).to(self.sae.device)
-        twin.load_state_dict(
-            self.sae.state_dict() | {name: a / unbiased for name, a in self.average.items()}
-        )
+        means = {name: total / unbiased for name, total in self.average.items()}
+        twin = self.sae.with_tensors(self.sae.state_dict() | means)
         if twin.unit_norm_decoder:
             twin.W_dec.div_(twin.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-12))
         return twin
@@ -124,6 +135,8 @@ def _objective(state: TrainState, config: TrainConfig, scales: Scales) -> Object
         draw=config.seed * config.n_steps + done,
         hint=state.hint,
         compute_dtype=_COMPUTE[config.compute_dtype],
+        rows=state.rows,
+        latents=state.latents,
     )
 
 

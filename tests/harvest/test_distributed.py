@@ -15,9 +15,10 @@ from saetools.corpus import held_out
 from saetools.errors import ConfigError
 from saetools.harvest import harvest
 from saetools.harvest.batching import Group
-from saetools.harvest.distributed import World, shard_path, share, world
+from saetools.harvest.distributed import shard_path, share
 from saetools.harvest.outliers import n_dropped
 from saetools.models.base import TextEncoder
+from saetools.processes import World, world
 from saetools.store import ActivationStore
 
 SCRIPT = """

@@ -5,6 +5,17 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from saetools_kernels import available, use_implementation
+
+RUNNABLE = ("torch", "triton") if available().ok else ("torch",)
+
+
+@pytest.fixture(params=RUNNABLE)
+def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run a test once with every implementation that can run here."""
+    with use_implementation(request.param):
+        yield request.param
+
 
 @pytest.fixture(autouse=True)
 def poisoned_memory() -> Iterator[None]:

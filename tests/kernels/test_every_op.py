@@ -21,8 +21,10 @@ RUNNABLE = ("torch", "triton") if available().ok else ("torch",)
 
 def affordable(name: str, case: Case, dtype: torch.dtype) -> bool:
     """Whether to run a case: the interpreter is slow, so it sees 16 bits on the small ones only."""
+    if not INTERPRETING or name != "triton":
+        return True
     small = case.n * case.k <= 20
-    return not (INTERPRETING and name == "triton" and dtype != torch.float32) or small
+    return case.n * case.n_latents <= 12_000 and (dtype == torch.float32 or small)
 
 
 GRID = [
@@ -39,6 +41,7 @@ BOTH = [
     for name in spec.implementations
     if name in RUNNABLE
 ]
+DIFFERENTIABLE = [spec for spec in SPECS.values() if spec.differentiable]
 EACH = [pytest.param(spec, id=spec.name) for spec in SPECS.values()]
 
 
@@ -65,6 +68,8 @@ def outcome(spec: OpSpec, function: Any, arguments: dict[str, Any], dtype: torch
     leaves = {name: cast[name].detach().requires_grad_() for name in spec.differentiable}
     result = spec.canonical(function(**{**cast, **leaves}))
     assert result.dtype == dtype
+    if not leaves:
+        return {"result": result.double()}
     weight = torch.randn(result.shape, generator=torch.Generator().manual_seed(1))
     weight = weight.half().to(device=DEVICE, dtype=dtype)
     grads = torch.autograd.grad(result, list(leaves.values()), weight)
@@ -111,7 +116,7 @@ def test_the_number_of_threads_does_not_change_a_bit(spec: OpSpec) -> None:
     assert all(torch.equal(alone[what], shared[what]) for what in alone)
 
 
-@pytest.mark.parametrize("spec", EACH)
+@pytest.mark.parametrize("spec", [pytest.param(s, id=s.name) for s in DIFFERENTIABLE])
 @pytest.mark.parametrize("side", ["reference", "function"])
 def test_gradients_are_the_derivatives(spec: OpSpec, side: str) -> None:
     case = next(case for case in spec.cases if case.name == "n1")
@@ -124,11 +129,11 @@ def test_gradients_are_the_derivatives(spec: OpSpec, side: str) -> None:
 
     leaves = [arguments[name].clone().requires_grad_() for name in spec.differentiable]
     assert torch.autograd.gradcheck(of_leaves, leaves)
-    if spec.name != "topk_rows":  # linear: its second derivative is zero and torch's own
+    if spec.twice_differentiable:
         assert torch.autograd.gradgradcheck(of_leaves, leaves)
 
 
-@pytest.mark.parametrize("spec", EACH)
+@pytest.mark.parametrize("spec", [p for p in EACH if not p.values[0].composed])
 def test_reference_can_be_chosen_by_name(spec: OpSpec) -> None:
     arguments = draw(spec, spec.cases[2], torch.float32)
     with use_implementation("reference"):

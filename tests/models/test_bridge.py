@@ -70,6 +70,16 @@ def test_an_edit_of_queries_holds_in_generation(
     assert model.generate(PROMPT, 12) == plain
 
 
+@pytest.mark.parametrize("fixture", ["tiny_lm", "random_gpt2", "stories"])
+def test_generation_in_the_bridge_is_that_of_the_plain_model(
+    fixture: str, request: pytest.FixtureRequest
+) -> None:
+    model: LanguageModel = request.getfixturevalue(fixture)
+    plain = model.generate(PROMPT, 12)
+    with model.editing({"blocks.1.attn.hook_v": lambda x, mask: x}):
+        assert model.generate(PROMPT, 12) == plain
+
+
 def test_an_edit_in_the_bridge_does_what_the_same_edit_does_outside(
     stories: LanguageModel,
 ) -> None:

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import socketserver
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,31 @@ def test_a_config_that_makes_no_sense_is_a_format_error(saved: Path) -> None:
 def test_a_name_that_is_nowhere_is_one_clear_error() -> None:
     with pytest.raises(ConfigError, match="no such directory, it is not in the local cache"):
         load_model("no-such-owner/no-such-model")
+
+
+def test_a_hub_that_does_not_answer_is_asked_once_and_in_silence(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    calls = 0
+
+    class Closing(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            nonlocal calls
+            calls += 1
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Closing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        with pytest.raises(ConfigError, match="the hub did not give it"):
+            load_model("no-such-owner/no-such-model")
+        server.shutdown()
+    assert calls == 1
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("spec", ["./no/such/directory", "/nowhere", "a b", ""])

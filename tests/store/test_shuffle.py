@@ -41,6 +41,23 @@ def test_the_order_of_an_epoch_is_the_one_it_always_was(make_store) -> None:  # 
     assert first == [1002, 3401, 1937, 3389]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("group_chunks", [1, 2, 32])
+def test_an_epoch_can_be_taken_up_at_every_batch_of_it(  # type: ignore[no-untyped-def]
+    make_store, monkeypatch: pytest.MonkeyPatch, group_chunks: int, dtype: str
+) -> None:
+    monkeypatch.setattr("saetools.store.shuffle.GROUP_CHUNKS", group_chunks)
+    monkeypatch.setattr("saetools.store.reader.GROUP_CHUNKS", group_chunks)
+    x = torch.randn(5 * CHUNK_ROWS - 1234, 3, generator=torch.Generator().manual_seed(0))
+    store: ActivationStore = make_store(x, doc_len=DOC_LEN, dtype=dtype)
+    whole = list(store.batches(777, seed=5, epoch=2))
+    assert len(whole) == store.n_batches(777) > 15
+    for start in range(len(whole) + 2):
+        rest = list(store.batches(777, seed=5, epoch=2, start=start))
+        assert len(rest) == len(whole[start:])
+        assert all(torch.equal(a, b) for a, b in zip(rest, whole[start:], strict=True))
+
+
 def test_batches_that_were_given_out_do_not_change(make_store) -> None:  # type: ignore[no-untyped-def]
     store = make_store(torch.randn(9000, 4, generator=torch.Generator().manual_seed(0)))
     batches = store.batches(512, seed=0)

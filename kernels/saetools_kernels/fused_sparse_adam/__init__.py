@@ -8,14 +8,18 @@
 
 It equals dense Adam on the same gradient: moments of latents that did not fire decay and move their
 rows, as they do there. W, m and v change in place; nothing here has autograd.
+
+The Triton kernel takes float32 weights of rows up to 8192 wide and a gradient of at most two sums,
+one set of rows and one whole matrix; anything else goes to the torch path.
 """
 
 import torch
 from torch import Tensor
 
-from saetools_kernels._checks import check_floats, check_shape
+from saetools_kernels._checks import check_floats, check_out, check_shape
 from saetools_kernels._dispatch import choose
 from saetools_kernels._errors import KernelInputError
+from saetools_kernels._launch import load_kernel
 from saetools_kernels.fused_sparse_adam import cpu, reference
 from saetools_kernels.fused_sparse_adam.gradient import RowGradient, RowSums, SomeRows, row_sums
 from saetools_kernels.fused_sparse_adam.settings import AdamSettings
@@ -30,10 +34,18 @@ __all__ = [
     "row_sums",
 ]
 
+_MAX_TRITON_WIDTH = 8192
+
 
 @torch.no_grad()
 def fused_sparse_adam(
-    W: Tensor, m: Tensor, v: Tensor, gradient: RowGradient, settings: AdamSettings
+    W: Tensor,
+    m: Tensor,
+    v: Tensor,
+    gradient: RowGradient,
+    settings: AdamSettings,
+    *,
+    shadow: Tensor | None = None,
 ) -> None:
     """Take one Adam step on W (n_latents, d), in place.
 
@@ -43,6 +55,7 @@ def fused_sparse_adam(
         v: second moments, likewise.
         gradient: the gradient, in the form in which it arose.
         settings: step size, decays, number of the step.
+        shadow: a copy of W in another floating dtype, shape of W, contiguous; receives the new W.
 
     Raises:
         KernelInputError: shapes, dtypes or devices do not fit, or the step is below 1.
@@ -62,8 +75,15 @@ def fused_sparse_adam(
             f"step {settings.step}."
         )
     _check(op, W, gradient)
-    path = reference if choose(op, W, has_triton=False) == "reference" else cpu
+    check_out(op, shadow, shape=tuple(W.shape), dtype=None, device=W.device, name="shadow")
+    implementation = choose(op, W, has_triton=_fits_triton(W, m, v, gradient))
+    if implementation == "triton":
+        load_kernel(op).fused_sparse_adam(W, m, v, gradient, settings, shadow)
+        return
+    path = reference if implementation == "reference" else cpu
     path.fused_sparse_adam(W, m, v, gradient, settings)
+    if shadow is not None:
+        shadow.copy_(W)
 
 
 @torch.no_grad()
@@ -74,6 +94,18 @@ def gradient_squared_norm(W: Tensor, gradient: RowGradient, *, unit_rows: bool =
     """
     _check("gradient_squared_norm", W, gradient)
     return cpu.squared_norm(W, gradient, unit_rows=unit_rows)
+
+
+def _fits_triton(W: Tensor, m: Tensor, v: Tensor, gradient: RowGradient) -> bool:
+    """Tell whether one program can hold a row, and read the gradient in the form it has."""
+    return (
+        W.shape[1] <= _MAX_TRITON_WIDTH
+        and W.dtype == torch.float32
+        and m.is_contiguous()
+        and v.is_contiguous()
+        and len(gradient.sums) <= 2
+        and len(gradient.some) <= 1
+    )
 
 
 def _check(op: str, W: Tensor, gradient: RowGradient) -> None:

@@ -16,10 +16,11 @@ from saetools.sae import ops
 from saetools.sae.aux_k import AuxFit, aux_fit
 from saetools.sae.base import SAE, Gradients
 from saetools.sae.config import SAEConfig
-from saetools.sae.nested import Levels, NestedFit, nested_fit
+from saetools.sae.nested import Levels, NestedFit, nested_fit, of_all_rows
 from saetools.sae.objective import FIRED, Loss, Objective
 from saetools.sae.scratch import Scratch
 from saetools.sae.selection import Encoder, Selection
+from saetools.sae.sharing import Ranks
 
 __all__ = ["KSparse", "KSparseConfig"]
 
@@ -46,6 +47,11 @@ class KSparse(SAE):
 
     config: KSparseConfig
 
+    @property
+    def by_latent(self) -> tuple[str, ...]:
+        """Both matrices and b_enc; an architecture that compares a token's latents says ()."""
+        return ("W_enc_rows", "W_dec", "b_enc")
+
     @abstractmethod
     def _select(
         self, centred: Float[Tensor, "n d_in"], encoder: Encoder, objective: Objective
@@ -55,10 +61,19 @@ class KSparse(SAE):
     def select(
         self, x: Float[Tensor, "n d_in"], objective: Objective, *, scratch: Scratch | None = None
     ) -> Selection:
-        """The active latents of a training batch, ordered by (token, latent); no gradient."""
+        """The active latents of a training batch, ordered by (token, latent); no gradient.
+
+        Where processes share the step, x has this one's rows, and the latents are its own, counted
+        from its first.
+        """
         self._check_width(x)
         encoder = Encoder(
-            self.W_enc_rows.detach(), self.b_enc.detach(), objective.compute_dtype, scratch
+            self.W_enc_rows.detach(),
+            self.b_enc.detach(),
+            objective.compute_dtype,
+            scratch,
+            objective.rows,
+            objective.latents,
         )
         return self._select(self._centred(x), encoder, objective)
 
@@ -92,28 +107,25 @@ class KSparse(SAE):
     ) -> tuple[Loss, Gradients]:
         """The loss of a batch, and its gradients as sums of a few rows a token."""
         scratch = scratch or Scratch()
-        chosen = self.select(x, objective, scratch=scratch)
-        levels = self.levels(chosen, objective)
-        chosen, centred = levels.chosen, self._centred(x)
-        fit = nested_fit(levels, self.W_dec, self._to_decode(x, target), scratch)
-        aux = self._aux_fits(centred, levels, fit, objective)
-        values, latents = levels.active()
+        rows, latents, centred = objective.rows, objective.latents, self._centred(x)
+        mine = rows.span(len(x))
+        levels = self.levels(self.select(x[mine], objective, scratch=scratch), objective)
+        to_decode = self._to_decode(x, target)[mine]
+        fit = nested_fit(levels, self.W_dec, to_decode, scratch, latents)
+        aux = self._aux_fits(centred[mine], levels, fit, objective)
+        levels, fit = of_all_rows(levels, fit, rows)
+        values, fired = levels.active()
         per_error = 1 / (objective.variance * max(len(x), 1))
-        total = (
-            sum(
-                (w * e for w, e in zip(fit.weights, fit.errors, strict=True)),
-                fit.errors.new_zeros(()),
-            )
-            * per_error
-        )
+        weighted = (w * e for w, e in zip(fit.weights, fit.errors, strict=True))
+        total = sum(weighted, fit.errors.new_zeros(())) * per_error
         aux_loss = sum((a.loss for a in aux), total.new_zeros(()))
         loss = Loss(
             total + objective.aux_coefficient * aux_loss,
             fit.errors[levels.own] * per_error,
             aux_loss,
-            torch.bincount(latents[values > FIRED], minlength=self.config.n_latents),
-            torch.tensor(float(len(values)), device=x.device),
-            values.min() if len(values) else values.new_tensor(torch.inf),
+            torch.bincount(fired[values > FIRED], minlength=len(self.W_dec)),
+            latents.sum(torch.tensor(float(len(values)), device=x.device)),
+            _lowest(values, latents),
         )  # fmt: skip
         return loss, self._gradients(x, centred, levels, fit, -2 * per_error, aux, objective)
 
@@ -134,7 +146,7 @@ class KSparse(SAE):
     ) -> list[AuxFit]:
         """AuxK of the batch: none, or one for all dead latents."""
         which = self._dead(objective)
-        if len(which) == 0:
+        if objective.latents.total(len(which)) == 0:
             return []
         return [self._aux_fit(centred, fit.residual(levels.own), which, objective)]
 
@@ -155,6 +167,8 @@ class KSparse(SAE):
             W_enc_rows=self.W_enc_rows,
             b_enc=self.b_enc,
             W_dec=self.W_dec,
+            rows=objective.rows,
+            latents=objective.latents,
         )
 
     def _gradients(
@@ -169,14 +183,17 @@ class KSparse(SAE):
     ) -> Gradients:
         """Gradients of every parameter; a row of `fit.sources` times `factor` is one by x_hat."""
         chosen, weight = levels.chosen, objective.aux_coefficient
-        order = ops.order_by_latent(chosen.latents, self.config.n_latents)
+        order = ops.order_by_latent(chosen.latents, len(self.W_dec))
         grad_values = fit.dots * factor
         b_enc = torch.zeros_like(self.b_enc).index_add_(0, chosen.latents, grad_values)
         for part in aux:
             b_enc.index_add_(0, part.which, part.b_enc, alpha=weight)
         # b_dec is in every x_hat_l as block 0 is, and taken off what the encoder reads.
         by_token = fit.sources.view(-1, len(fit.weights), self.d_out)
-        b_dec = by_token[:, 0].sum(0) * factor - self._from_centre(b_enc)
+        from_centre = self._from_centre(b_enc)
+        if isinstance(from_centre, Tensor):
+            from_centre = objective.latents.sum(from_centre)
+        b_dec = by_token[:, 0].sum(0) * factor - from_centre
         decoder = ops.row_sums(chosen.values * factor, levels.bags, order, fit.sources)
         encoder = ops.row_sums(grad_values, chosen.rows, order, centred)
         return {
@@ -196,6 +213,12 @@ class KSparse(SAE):
         Σ over entries of grad · W_enc_rows[latent] needs no gather: b_enc's gradient has the sums.
         """
         return grad_b_enc @ self.W_enc_rows
+
+
+def _lowest(values: Tensor, latents: Ranks) -> Tensor:
+    """The smallest active value of all ranks, infinite when there is none."""
+    own = values.min() if len(values) else values.new_tensor(torch.inf)
+    return latents.gather(own.unsqueeze(0)).min()
 
 
 class _FactoredLoss(torch.autograd.Function):

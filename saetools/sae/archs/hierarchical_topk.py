@@ -45,6 +45,11 @@ class HierarchicalTopK(Selected):
         """By token."""
         return "topk"
 
+    @property
+    def by_latent(self) -> tuple[str, ...]:
+        """None: the rank of a latent depends on all the others of its token."""
+        return ()
+
     def levels(self, chosen: Selection, objective: Objective) -> Levels:
         """A level a prefix of the ranking; the loss is their mean."""
         sizes = self._sizes(objective.k or self.config.k)

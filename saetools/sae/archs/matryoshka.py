@@ -90,7 +90,8 @@ class Matryoshka(Selected):
         prefixes = self._prefixes(objective)
         n, n_levels = chosen.n_tokens, len(prefixes)
         edges = torch.tensor(prefixes[:-1], dtype=torch.int64, device=chosen.latents.device)
-        level = torch.bucketize(chosen.latents, edges, right=True)
+        first = objective.latents.span(self.config.n_latents).start
+        level = torch.bucketize(chosen.latents + first, edges, right=True)
         bags = chosen.rows * n_levels + level  # in order already, as latents rise within a token
         weights = self.config.level_weights or (1.0,) * n_levels
         shares = tuple(weight / sum(weights) for weight in weights)
@@ -113,9 +114,10 @@ class Matryoshka(Selected):
         if self.config.aux == "full":
             return super()._aux_fits(centred, levels, fit, objective)
         which, fits, start = self._dead(objective), [], 0
+        numbers = which + objective.latents.span(self.config.n_latents).start
         for level, stop in enumerate(self._prefixes(objective)):
-            own = which[(which >= start) & (which < stop)]
-            if len(own):
+            own = which[(numbers >= start) & (numbers < stop)]
+            if objective.latents.total(len(own)):
                 found = self._aux_fit(centred, fit.residual(level), own, objective)
                 fits.append(found.scaled(fit.weights[level]))
             start = stop

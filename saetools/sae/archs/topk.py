@@ -45,6 +45,11 @@ class TopK(Selected):
         """By token."""
         return "topk"
 
+    @property
+    def by_latent(self) -> tuple[str, ...]:
+        """As all of the family; with `multi` the rank of a latent depends on all the others."""
+        return () if self.config.multi else super().by_latent
+
     def levels(self, chosen: Selection, objective: Objective) -> Levels:
         """One level, or with `multi` the k largest of each token and then the rest of 4k."""
         if not self.config.multi:
