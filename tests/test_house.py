@@ -32,6 +32,7 @@ WORK = RUN | {"--device", "--seed"}
 TRY = WORK | {"--latent", "--prompt", "--n-tokens"}
 FLAGS = {
     "ablate": TRY | {"--concept", "--n-latents"},
+    "bench": SHARED | {"--run", "--only", "--shape", "--out"},
     "compare": RUN,
     "config check": SHARED,
     "config schema": SHARED,

@@ -1,94 +1,169 @@
-"""Time every op against the encoder product of the same shape, interleaved, on this machine.
+"""Measure each op and the whole training step, in three forms: eager, torch.compile, ours.
 
-    PYTHONPATH=kernels python kernels/bench/run.py [--threads 2] [--repeats 15] [--op sparse_decode]
+    cd kernels && python -m bench.run [--only step_topk] [--shape 4096,512,8192,32] [--out FILE]
 
-A ratio of 1 means that the op takes as long as `x @ W_enc.T`; lower is better. Calls take turns,
-so a busy moment hits all of them; the medians and their ratio to the product's median are printed,
-with the 20th and 80th percentiles in milliseconds. Only the ratio travels between machines.
+Needs torch, and Triton for a GPU; saetools need not be installed. Nothing is timed before ours and
+eager agree on the same inputs. Every row carries device, date, commit and versions. On a GPU rows
+are added to bench/results/<device>.csv, elsewhere only to the file that --out names. Times in
+milliseconds (median, 20th and 80th percentile), memory is the most held beyond the inputs (GPU
+only), "of product" is the time as a part of the encoder product's; lower is better.
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import torch
 
-from saetools_kernels import raw
-from saetools_kernels.spec import Case, OpSpec, all_specs
+from bench import record
+from bench.measure import Call, Ceilings, Timing, ceilings, peak_bytes, timed
+from bench.workloads import CPU_SHAPES, GPU_SHAPES, NAMES, Shape, Workload, build
 
-SHAPES = (
-    Case("S", n=4096, d=384, n_latents=3072, k=24),
-    Case("M", n=4096, d=512, n_latents=8192, k=32),
-    Case("L", n=2048, d=768, n_latents=24576, k=32),
-)
+__all__ = ["main"]
 
-Call = Callable[[], Any]
+PROVIDERS = ("eager", "compile", "ours")
+Row = dict[str, object]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--op", default=None, choices=sorted(all_specs()))
-    chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    specs = [spec for name, spec in all_specs().items() if chosen.op in (None, name)]
-    print(f"torch {torch.__version__}, {chosen.threads} threads, {chosen.repeats} repeats, float32")
-    for case in SHAPES:
-        calls = product(case)
-        for spec in specs:
-            calls |= versions(spec, case)
-        report(case, measured(calls, repeats=chosen.repeats))
+def main() -> int:
+    """Run what the command line asks for; 1 if something disagreed and was not timed."""
+    chosen = _arguments()
+    device = torch.device(chosen.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    on_gpu = device.type == "cuda"
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    shapes = chosen.shape or (GPU_SHAPES if on_gpu else CPU_SHAPES)
+    out = chosen.out or (record.default_path(device) if on_gpu else None)
+    limits, stamp = ceilings(device), record.stamps(device)
+    print(", ".join(f"{name} {value}" for name, value in stamp.items()))
+    print(f"ceilings: {limits.bytes_per_s:.3g} bytes/s copied, {limits.flops_per_s:.3g} FLOP/s")
+    all_agree = True
+    for shape in shapes:
+        print(f"\n{shape}, {dtype}")
+        unit = _measured(build("encoder_product", shape, device=device, dtype=dtype), ("ours",),
+                         device=device, repeats=chosen.repeats)["ours"][0].median  # fmt: skip
+        print(f"  {'encoder_product':18s} {'':8s} {unit:10.3f} ms")
+        for name in chosen.only or NAMES[1:]:
+            work = build(name, shape, device=device, dtype=dtype)
+            try:
+                work.agrees()
+            except AssertionError as error:
+                print(f"  {name:18s} NOT TIMED: ours and eager disagree: {error}")
+                all_agree = False
+                continue
+            found = _measured(work, chosen.providers, device=device, repeats=chosen.repeats)
+            rows = [
+                _row(stamp, work, shape, provider, timing, memory, limits, unit, dtype)
+                for provider, (timing, memory) in found.items()
+            ]
+            for row in rows:
+                _show(row)
+            if out is not None and rows:
+                record.append(rows, out)
+            del work, found
+            if on_gpu:
+                torch.cuda.empty_cache()
+    if out is not None:
+        print(f"\nwrote {out}")
+    return 0 if all_agree else 1
 
 
-def product(case: Case) -> dict[str, Call]:
-    """The unit: the encoder product into a buffer that exists."""
-    x, W = torch.randn(case.n, case.d), torch.randn(case.n_latents, case.d)
-    out = torch.empty(case.n, case.n_latents)
-    return {"product": lambda: torch.mm(x, W.T, out=out)}
-
-
-def versions(spec: OpSpec, case: Case) -> dict[str, Call]:
-    """The op's fast path, the same into a buffer where it takes one, and the reference."""
-    drawn = spec.make_inputs(case, torch.Generator().manual_seed(0))
-    arguments = {
-        name: value.float() if torch.is_tensor(value) and value.is_floating_point() else value
-        for name, value in drawn.items()
-    }
-    plain = getattr(raw, spec.name)
-    calls: dict[str, Call] = {spec.name: lambda: plain(**arguments)}
-    if spec.name in ("sparse_decode", "bag_decode", "row_scatter_add"):
-        buffer = torch.empty_like(plain(**arguments))
-        calls[f"{spec.name} out="] = lambda: plain(**arguments, out=buffer)
-    calls[f"{spec.name} reference"] = lambda: spec.reference(**arguments)
-    return calls
-
-
-def measured(calls: dict[str, Call], *, repeats: int) -> dict[str, list[float]]:
-    """Seconds of each call, taken in turns after two unmeasured rounds."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for round_ in range(repeats + 2):
-        for name, call in calls.items():
-            start = time.perf_counter()
+def _measured(
+    work: Workload, providers: tuple[str, ...], *, device: torch.device, repeats: int
+) -> dict[str, tuple[Timing, int | None]]:
+    """Time and peak memory by provider, in turns; one that cannot run here is left out, aloud."""
+    calls: dict[str, Call] = {}
+    for provider in providers:
+        call = _call(work, provider)
+        try:
             call()
-            if round_ >= 2:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+        except Exception as error:  # whatever a compiler of this machine says
+            if provider != "compile":
+                raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            print(f"  {work.name:18s} compile cannot run here: {reason[:120]}")
+            continue
+        calls[provider] = call
+    memory = {name: peak_bytes(call, device=device) for name, call in calls.items()}
+    times = timed(calls, device=device, repeats=repeats)
+    return {name: (times[name], memory[name]) for name in calls}
 
 
-def report(case: Case, seconds: dict[str, list[float]]) -> None:
-    print(f"\n{case.name}: n {case.n}, d {case.d}, n_latents {case.n_latents}, k {case.k}")
-    unit = statistics.median(seconds["product"])
-    for name, times in seconds.items():
-        median = statistics.median(times)
-        fifths = statistics.quantiles(times, n=5)
-        print(
-            f"  {name:28s} {median / unit:7.3f}   "
-            f"{median * 1e3:8.2f} ms [{fifths[0] * 1e3:.2f}, {fifths[-1] * 1e3:.2f}]"
-        )
+def _call(work: Workload, provider: str) -> Call:
+    if provider == "ours":
+        return work.ours
+    if provider == "eager":
+        return lambda: work.eager(*work.arguments)
+    if work.compiled is not None:
+        return work.compiled
+    compiled = torch.compile(work.eager, dynamic=False)
+    return lambda: compiled(*work.arguments)
+
+
+def _row(
+    stamp: dict[str, str],
+    work: Workload,
+    shape: Shape,
+    provider: str,
+    timing: Timing,
+    memory: int | None,
+    limits: Ceilings,
+    unit: float,
+    dtype: torch.dtype,
+) -> Row:
+    per_s = 1e3 / timing.median
+    rates = {"bytes": work.n_bytes * per_s, "flops": work.n_flops * per_s}
+    return {
+        **stamp,
+        "op": work.name,
+        "provider": provider,
+        **vars(shape),
+        "dtype": str(dtype).removeprefix("torch."),
+        "median_ms": f"{timing.median:.4f}",
+        "p20_ms": f"{timing.p20:.4f}",
+        "p80_ms": f"{timing.p80:.4f}",
+        "of_product": f"{timing.median / unit:.3f}",
+        "peak_mib": "" if memory is None else f"{memory / 2**20:.1f}",
+        "bytes_per_s": f"{rates['bytes']:.3g}" if work.n_bytes else "",
+        "of_copy": f"{rates['bytes'] / limits.bytes_per_s:.3f}" if work.n_bytes else "",
+        "flops_per_s": f"{rates['flops']:.3g}" if work.n_flops else "",
+        "of_matmul": f"{rates['flops'] / limits.flops_per_s:.3f}" if work.n_flops else "",
+    }
+
+
+def _show(row: Row) -> None:
+    print(
+        f"  {row['op']:18s} {row['provider']:8s} {row['median_ms']:>10s} ms "
+        f"[{row['p20_ms']}, {row['p80_ms']}]  {row['of_product']} of product"
+        f"  {row['of_copy'] or '-'} of copy  {row['of_matmul'] or '-'} of matmul"
+        f"  {row['peak_mib'] or '-'} MiB",
+        flush=True,
+    )
+
+
+def _shape(text: str) -> Shape:
+    n, d, n_latents, k = (int(part) for part in text.split(","))
+    return Shape(n, d, n_latents, k)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where there is one")
+    parser.add_argument("--only", action="append", choices=NAMES[1:], help="may be repeated")
+    parser.add_argument("--shape", action="append", type=_shape, help="n,d,n_latents,k")
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=0, help="of the CPU; default: torch's")
+    parser.add_argument(
+        "--providers",
+        type=lambda text: tuple(text.split(",")),
+        default=PROVIDERS,
+        help="some of eager,compile,ours",
+    )
+    parser.add_argument("--out", type=Path, help="CSV file to add rows to")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from saetools.cli import (
     ablate,
+    bench,
     compare,
     config,
     demo,
@@ -86,7 +87,7 @@ def _help(function: Callable[..., None]) -> str:
 
 
 _PANELS: dict[str, dict[str, Callable[..., None]]] = {
-    "Start": {"demo": demo.command, "doctor": doctor.command},
+    "Start": {"demo": demo.command, "doctor": doctor.command, "bench": bench.command},
     "Make": {
         "harvest": harvest.command,
         "train": train.command,

@@ -5,8 +5,10 @@ them back into activations; the gradients of both matrices are sums over the sam
 optimiser's step takes them as such. Every cost is proportional to the number of pairs.
 """
 
+import csv
 from collections.abc import Callable, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
@@ -37,6 +39,8 @@ __all__ = [
     "bag_decode_into",
     "gathered_dots",
     "gradient_squared_norm",
+    "kernel_bench_folder",
+    "kernel_results",
     "kernel_status",
     "nested_decode",
     "order_by_latent",
@@ -179,4 +183,20 @@ def kernel_status() -> list[KernelStatus]:
             rows.append(KernelStatus(spec.name, "triton", state.reason))
         else:
             rows.append(KernelStatus(spec.name, "torch", f"no Triton: {state.reason}"))
+    return rows
+
+
+def kernel_bench_folder() -> Path | None:
+    """The folder in which `python -m bench.run` works; None where the package came as a wheel."""
+    folder = Path(kernels.__file__).parents[1]
+    return folder if (folder / "bench" / "run.py").is_file() else None
+
+
+def kernel_results() -> list[dict[str, str]]:
+    """Recorded rows of the kernels' benchmark, of every device that has a file beside it."""
+    folder = kernel_bench_folder()
+    rows: list[dict[str, str]] = []
+    for path in sorted((folder / "bench" / "results").glob("*.csv")) if folder else []:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows.extend(csv.DictReader(file))
     return rows

@@ -43,6 +43,7 @@ FILES = {
     "test_prefix_decode.py": 5,
     "test_selections.py": 10,
     "test_topk_rows.py": 10,
+    "test_training_steps.py": 2,
 }
 
 
