@@ -52,6 +52,7 @@ class SAE(nn.Module, ABC):
     Config: ClassVar[type[SAEConfig]]
     unit_norm_decoder: ClassVar[bool] = True
     tied_start: ClassVar[bool] = True
+    takes_compute_dtype: ClassVar[bool] = False
 
     def __init__(
         self, config: SAEConfig, *, meta: Mapping[str, Any] | None = None, seed: int = 0
