@@ -75,8 +75,8 @@ class TrainConfig(BaseModel):
     lr: float | None = Field(
         default=None,
         gt=0,
-        description="Adam's step size at its height; None: 2e-4 · sqrt(16384 / n_latents); for runs "
-        "under 10 M tokens, which do not get far otherwise, ten times that and at most 2e-3",
+        description="Adam's step size at its height; None: 2e-4 · sqrt(16384 / n_latents); for "
+        "runs under 10 M tokens, which do not get far otherwise, ten times that and at most 2e-3",
     )
     warmup_fraction: float = Field(
         default=0.05, ge=0, le=1, description="share of the run in which lr rises from 0"
