@@ -279,10 +279,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="JSON of finished runs, read and written")
     parser.add_argument("--scratch", type=Path, help="folder for stores and rows, kept")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no run after")
-    parser.add_argument("--quick", action="store_true", help="one seed, few steps of few tokens")
+    parser.add_argument("--quick", action="store_true", help="one store, one seed, few steps")
     args = parser.parse_args()
     if args.quick:
         args.seeds, args.steps, args.batch_tokens = 1, 1100, 128
+        args.stores = args.stores or ([Path(args.stories).name] if args.stories else None)
     torch.set_num_threads(args.threads)
     results: dict[str, Any] = {}
     if args.results and args.results.exists():
@@ -294,6 +295,8 @@ def main() -> None:
         complete = run_all(args, scratch, results, children)
         for child in children.values():
             child.close()
+    versions = {json.dumps(run["versions"]) for run in results.values()}
+    print("\n".join(f"- {held}" for held in sorted(versions)))
     report(args, results)
     if not complete:
         print("\nnot complete: run it again with the same --results to go on")

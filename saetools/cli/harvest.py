@@ -67,7 +67,7 @@ def plan_run(run: RunFolder) -> Outcome:
     job = Job(
         model,
         for_model(run.corpus, model),
-        resolve_hooks(model, block.hook_name),
+        resolve_hooks(model, block.hook_names),
         block.dtype,
         min(block.ctx_len or default_ctx_len(model), model.ctx_len),
         block.batch_tokens,
@@ -117,7 +117,7 @@ def run_harvest(run: RunFolder, *, resume: bool = True) -> Outcome:
     first = world().rank == 0  # the first of many processes keeps the run folder's books
     with run.stage("harvest") if first else nullcontext():
         model, corpus = run.model, run.corpus
-        hook_name = model.resolve(block.hook_name)
+        hook_names = [model.resolve(name) for name in block.hook_names]
         if not resume and first:
             for old in (path, *shards_of(path)):
                 old.unlink(missing_ok=True)
@@ -126,7 +126,7 @@ def run_harvest(run: RunFolder, *, resume: bool = True) -> Outcome:
             store = harvest(
                 model,
                 corpus,
-                hook_name=hook_name,
+                hook_name=hook_names,
                 out=path,
                 n_tokens=block.n_tokens,
                 dtype=block.dtype,
@@ -145,7 +145,7 @@ def run_harvest(run: RunFolder, *, resume: bool = True) -> Outcome:
         figures = {
             "model": f"{model.name} ({model.kind}, d_model {model.d_model})",
             "corpus": f"{corpus.name} ({len(corpus):,} documents)",
-            "hook": hook_name,
+            "hook": ", ".join(hook_names),
             "d_in": store.d_in,
             "tokens": store.n_tokens,
             "held-out tokens": store.n_rows("held_out"),

@@ -33,6 +33,9 @@ def build(run: RunFolder, store: "ActivationStore") -> "SAE":
 
     block, seed = run.config.sae, settings(run).init_seed
     fields = {"type": block.type, "d_in": store.d_in, **block.fields}
+    target = fields.get("target_hook_name")
+    if target is not None and fields.get("d_out") is None:
+        fields["d_out"] = store.width(target)
     seed = run.config.seed if seed is None else seed
     part = world() if settings(run).parallel == "latents" else (0, 1)
     return build_sae(**fields, seed=seed, part=part)

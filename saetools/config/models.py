@@ -61,8 +61,9 @@ class SubjectConfig(_Strict):
 class HarvestConfig(_Strict):
     """Which activations are stored, and how."""
 
-    hook_name: str = Field(
-        min_length=1, description="site to read, e.g. blocks.8.hook_resid_post or resid_post.8"
+    hook_name: str | list[str] = Field(
+        description="site to read, e.g. blocks.8.hook_resid_post or resid_post.8; or a list of "
+        "sites, read in one pass: an SAE reads the first, a transcoder writes one of the others"
     )
     n_tokens: int | None = Field(
         default=None, gt=0, description="tokens to store at most; null: all the corpus has"
@@ -114,6 +115,20 @@ class HarvestConfig(_Strict):
         default="dropped",
         description="BOS, EOS, CLS and SEP; their huge norms would spoil the dictionary",
     )
+
+    @field_validator("hook_name", mode="plain")
+    @classmethod
+    def _is_a_site(cls, value: Any) -> Any:
+        names = [value] if isinstance(value, str) else value
+        named = isinstance(names, list | tuple) and len(names) > 0
+        if named and all(isinstance(name, str) and name for name in names):
+            return value if isinstance(value, str) else list(names)
+        raise ValueError(f"{value!r} is neither the name of a site nor a list of such names")
+
+    @property
+    def hook_names(self) -> tuple[str, ...]:
+        """All sites that are read; the first is the one that an SAE reads."""
+        return (self.hook_name,) if isinstance(self.hook_name, str) else tuple(self.hook_name)
 
     @field_validator("batch_tokens", mode="plain")
     @classmethod

@@ -65,6 +65,12 @@ def find_site(
             f"no hook to act on: {_spell(sae)} does not say where it was trained and no hook_name "
             "was given; pass hook_name='blocks.<layer>.hook_resid_post' or the like"
         )
+    if sae.target_hook_name is not None or sae.d_out != sae.config.d_in:
+        raise ConfigError(
+            f"{_spell(sae)} reads {asked} and writes {sae.target_hook_name or 'another hook'}: its "
+            "decoder does not act where it reads, so it cannot be steered, ablated or spliced "
+            "there; use an SAE that reconstructs what it reads"
+        )
     found = model.resolve(asked)
     width, d_in = model.width(found), sae.config.d_in
     if width != d_in:

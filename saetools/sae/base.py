@@ -26,7 +26,7 @@ from saetools.sae.folder import read_folder, write_folder
 from saetools.sae.init import unit_rows
 from saetools.sae.objective import Loss, Objective
 from saetools.sae.scratch import Scratch
-from saetools.sae.sharing import ALONE, Ranks
+from saetools.sae.sharing import ALONE
 from saetools.types import SparseLatents
 
 __all__ = ["ARCHS", "SAE", "Gradients"]
@@ -52,6 +52,7 @@ class SAE(nn.Module, ABC):
     Config: ClassVar[type[SAEConfig]]
     unit_norm_decoder: ClassVar[bool] = True
     tied_start: ClassVar[bool] = True
+    takes_compute_dtype: ClassVar[bool] = False
 
     def __init__(
         self, config: SAEConfig, *, meta: Mapping[str, Any] | None = None, seed: int = 0
@@ -118,7 +119,7 @@ class SAE(nn.Module, ABC):
             )
             for (name, parameter), grad in zip(parameters.items(), grads, strict=True)
         }
-        return _of_all_rows(loss, share, rows), whole
+        return loss.of_all(rows, share=share), whole
 
     def begin(self, x: Float[Tensor, "n d_in"]) -> None:
         """Set what starts from data; the trainer calls it once, with rows in its scale."""
@@ -311,19 +312,6 @@ class SAE(nn.Module, ABC):
             for key, value in rows.items()
         )
         return f"<table><caption>SAE</caption>{cells}</table>"
-
-
-def _of_all_rows(loss: Loss, share: float, rows: Ranks) -> Loss:
-    """The loss of the whole batch, from that of each rank's rows, a `share` of them."""
-    total, fvu, aux = rows.sum(torch.stack([loss.total, loss.fvu, loss.aux]).detach() * share)
-    return Loss(
-        total,
-        fvu,
-        aux,
-        rows.sum(loss.counts),
-        rows.sum(loss.n_active),
-        rows.gather(loss.lowest.unsqueeze(0)).min(),
-    )
 
 
 ARCHS: Registry[type[SAE]] = Registry(

@@ -64,3 +64,21 @@ class Loss(NamedTuple):
     counts: Float[Tensor, " n_latents"]
     n_active: Float[Tensor, ""]
     lowest: Float[Tensor, ""]
+
+    def of_all(self, rows: Ranks, *, share: float = 1.0) -> "Loss":
+        """The loss of the whole batch, from those of each rank's rows; without autograd.
+
+        Args:
+            rows: who shares the rows.
+            share: what total, fvu and aux of this rank count for; 1 where they are parts of a sum.
+        """
+        means = torch.stack([self.total, self.fvu, self.aux]).detach() * share
+        total, fvu, aux = rows.sum(means)
+        return Loss(
+            total,
+            fvu,
+            aux,
+            rows.sum(self.counts.detach()),
+            rows.sum(self.n_active.detach()),
+            rows.gather(self.lowest.detach().unsqueeze(0)).min(),
+        )

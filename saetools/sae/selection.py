@@ -35,6 +35,8 @@ __all__ = [
 # The product of a chunk loses a sixth of its speed at a quarter of this size.
 _CHUNK_BYTES = 64 * 2**20
 _EXCHANGE_BYTES = 64 * 2**20
+_GUESS_ROWS = 128  # rows that tell a first threshold
+_LEAST_TO_GUESS = 8  # times as many rows in a batch make the look at them worth it
 
 
 class Selection(NamedTuple):
@@ -177,22 +179,38 @@ def select_batch_topk(
     """The k·n largest positive pre-activations of the whole batch, exactly.
 
     Args:
-        hint: a guess of the resulting threshold (that of the previous batch). Only candidates above
-            nine tenths of it are kept while the product runs; the guess changes the time, never the
-            result: when too few pass, the pass is repeated without it.
+        hint: a guess of the resulting threshold (that of the previous batch); None: that of a few
+            of the rows. Only candidates above nine tenths of it are kept while the product runs;
+            the guess changes time and memory, never the result: when too few pass, the pass is
+            repeated with half of it, and then without it.
     """
     n = encoder.rows.total(len(x))
     budget = min(k, encoder.latents.total(encoder.n_latents)) * n
+    if hint is None and n >= _LEAST_TO_GUESS * _GUESS_ROWS:
+        hint = _guess(x, encoder, k=k)
     floor = 0.9 * hint if hint is not None and hint > 0 else 0.0
     found = select_above(x, encoder, threshold=floor)
-    if floor > 0 and _n_everywhere(found, encoder) < budget:
-        found = select_above(x, encoder, threshold=0.0)
+    while floor > 0 and _n_everywhere(found, encoder) < budget:
+        floor = floor / 2 if hint is not None and floor > hint / 2 else 0.0
+        found = select_above(x, encoder, threshold=floor)
     if _n_everywhere(found, encoder) > budget:
         found = _picked(found, _largest(found, budget, encoder, n_rows=n))
     if not encoder.rough:
         return found
     exact = _exact(x, encoder, found.rows, found.latents)
     return _picked(found._replace(values=exact), exact > 0)
+
+
+def _guess(x: Tensor, encoder: Encoder, *, k: int) -> float:
+    """The threshold that a few rows alone would have, the same on all processes.
+
+    Without it the first batch would keep all that is positive: half of (n, n_latents).
+    """
+    some = x[:: max(1, len(x) // _GUESS_ROWS)]
+    values = select_above(some, encoder, threshold=0.0).values
+    share = k * len(some) * encoder.n_latents // encoder.latents.total(encoder.n_latents)
+    found = kth_largest(values, share) if 0 < share <= len(values) else 0.0
+    return float(encoder.gather(x.new_tensor([found])).min())
 
 
 def _n_everywhere(found: Selection, encoder: Encoder) -> int:

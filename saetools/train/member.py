@@ -85,6 +85,12 @@ class Member:
         hook, target_hook = hook or store.hook_name, sae.target_hook_name
         _check_widths(sae, store, hook, target_hook)
         check_sinks(config.log_to, folder)
+        if config.compute_dtype != "float32" and not sae.takes_compute_dtype:
+            logger.warning(
+                "train.compute_dtype=%s is ignored: a %s SAE selects nothing before it computes",
+                config.compute_dtype,
+                sae.config.type,
+            )
         rows, latents = team.axes(sae, config.parallel)
         scales = team.first_does(lambda: find_scales(store, hook, config, target_hook=target_hook))
         identity = _identity(sae, store, hook, config, latents)

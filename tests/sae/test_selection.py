@@ -1,8 +1,11 @@
 """Selection rules against a plain sort of the whole pre-activation matrix."""
 
+from typing import Any
+
 import pytest
 import torch
 
+from saetools.sae import selection
 from saetools.sae.selection import (
     Encoder,
     Selection,
@@ -43,6 +46,26 @@ def test_batch_topk_is_exact_whatever_the_hint(hint: float | None) -> None:
     cut = pre_acts.relu().flatten().sort(descending=True).values[4 * len(x) - 1]
     assert len(chosen.values) == 4 * len(x)
     torch.testing.assert_close(_dense(chosen, 40), pre_acts * (pre_acts >= cut))
+
+
+def test_a_first_batch_keeps_few_candidates_and_chooses_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(1100, 8, generator=generator), torch.randn(300, 8, generator=generator)
+    encoder, kept = Encoder(weight, torch.zeros(300)), []
+
+    def counted(*args: Any, **settings: Any) -> Selection:
+        found = select_above(*args, **settings)
+        kept.append(len(found.values))
+        return found
+
+    exact = select_batch_topk(x, encoder, k=4, hint=1e-9)
+    monkeypatch.setattr(selection, "select_above", counted)
+    chosen = select_batch_topk(x, encoder, k=4)
+    assert max(kept) < 300 * 1100 / 10  # half of all are positive
+    for mine, wanted in zip(chosen, exact, strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=0, atol=0)
 
 
 def test_batch_topk_breaks_ties_towards_the_first_and_keeps_the_budget() -> None:

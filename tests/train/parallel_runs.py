@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import saetools as st
 import saetools.train.loop as loop
-from saetools.errors import ProcessError
+from saetools.errors import ConfigError, ProcessError
 from saetools.sae import ARCHS, Objective
 from saetools.sae.slices import slice_of
 from saetools.train import TrainConfig, train
@@ -31,7 +31,17 @@ from saetools.train.team import Team, team_on
 
 NAMES = ("topk", "batch_topk", "matryoshka")
 MODES = ("data", "latents")
-SETTINGS: dict[str, dict[str, object]] = {}  # of architectures that take no k
+K = {"k": 3}
+L0 = {"target_l0": 3.0}
+VARIANTS: dict[str, dict[str, object]] = {  # settings of those that are not told k alone
+    "jumprelu": L0,
+    "gated": L0,
+    "standard": L0,
+    "transcoder": {**K, "target_hook_name": "other", "skip": True},
+    "topk multi": {**K, "multi": True},
+    "matryoshka levels": {**K, "aux": "levels"},
+    "matryoshka sampled": {**K, "prefixes": "sampled", "selection": "topk"},
+}
 CONFIG = TrainConfig(
     n_tokens=24 * 201,
     batch_tokens=201,
@@ -84,9 +94,10 @@ def all_pairs(size: int) -> Callable[[int], None]:
     return work
 
 
-def gradients(name: str, team: Team, mode: str) -> dict[str, torch.Tensor]:
+def gradients(label: str, team: Team, mode: str) -> dict[str, torch.Tensor]:
     """Loss and gradients of a batch in float64, put together on the first process."""
-    sae = st.build_sae(name, d_in=16, n_latents=97, **SETTINGS.get(name, {"k": 3}), seed=1).double()
+    fields = VARIANTS.get(label, K)
+    sae = st.build_sae(label.split()[0], d_in=16, n_latents=97, **fields, seed=1).double()  # type: ignore[arg-type]
     x = torch.randn(101, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     sae.b_dec.data.normal_(generator=torch.Generator().manual_seed(5)).mul_(0.1)
     rows, latents = team.axes(sae, mode)  # type: ignore[arg-type]
@@ -94,7 +105,8 @@ def gradients(name: str, team: Team, mode: str) -> dict[str, torch.Tensor]:
     part = slice_of(sae, latents)
     dead = (torch.arange(97) % 3 == 0)[span]
     objective = Objective(16.0, dead=dead, k_aux=4, rows=rows, latents=latents)
-    loss, found = part.gradients(x, objective, target=x if sae.target_hook_name else None)
+    target = x.flip(1) if sae.target_hook_name else None
+    loss, found = part.gradients(x, objective, target=target)
     whole = {f"loss.{key}": value for key, value in loss._asdict().items() if key != "counts"}
     whole["loss.counts"] = latents.gather(loss.counts)
     for key, parameter in part.named_parameters():
@@ -106,13 +118,13 @@ def gradients(name: str, team: Team, mode: str) -> dict[str, torch.Tensor]:
 def all_gradients(size: int) -> None:
     def work(rank: int) -> None:
         with team_on(torch.device("cpu")) as team:
-            for name in ARCHS.names():
+            for label in sorted({*ARCHS.names(), *VARIANTS}):
                 for mode in MODES:
                     try:
-                        told = gradients(name, team, mode)
-                    except st.SaetoolsError as error:
+                        told = gradients(label, team, mode)
+                    except ConfigError as error:
                         told = {str(error): torch.zeros(0)}
-                    torch.save(told, FOLDER / f"gradients-{name}-{mode}-{size}.{rank}.pt")
+                    torch.save(told, FOLDER / f"gradients-{label}-{mode}-{size}.{rank}.pt")
 
     fork(size, work) if size > 1 else work(0)
 

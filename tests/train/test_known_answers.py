@@ -1,7 +1,6 @@
 """Training finds what was planted: the falsifiable tests of the method cards 01, 02, 03 and 07.
 
-All runs go through the trainer, on small stores. Figures beside a bound are those that were
-measured when it was written.
+All runs go through the trainer, on small stores.
 """
 
 from collections.abc import Callable
@@ -40,10 +39,14 @@ def _held_out(store: ActivationStore) -> torch.Tensor:
 
 
 def test_aux_k_keeps_latents_alive_and_planted_directions_are_found(make_store: StoreMaker) -> None:
-    """Card 01, test 1: mean |cos| ≥ 0.95, 90 % above 0.9; without AuxK more latents die."""
+    """Card 01, test 1: mean |cos| ≥ 0.95, 90 % above 0.9; without AuxK more latents are dead.
+
+    From the usual start none dies here either way, so half begin too faint to be selected.
+    """
     planted = planted_dictionary(60_000)
     store = make_store(planted.x)
     sae = build_sae("topk", d_in=32, n_latents=64, k=4)
+    sae.W_enc_rows.data[::2] *= 0.02
     saes = train_many(
         {"aux": sae, "plain": sae},
         store,
@@ -55,7 +58,7 @@ def test_aux_k_keeps_latents_alive_and_planted_directions_are_found(make_store: 
     x = _held_out(store)
     dead = {n: int((s.encode(x).dense().amax(0) <= 1e-3).sum()) for n, s in saes.items()}
     assert dead["aux"] == 0
-    assert dead["plain"] >= dead["aux"]
+    assert dead["plain"] >= 10
 
 
 def test_all_kinds_find_planted_directions(make_store: StoreMaker) -> None:
@@ -117,27 +120,31 @@ def test_a_calibrated_threshold_reads_as_the_batch_did(make_store: StoreMaker) -
         assert float(moving.encode(x).l0().float().mean()) == pytest.approx(4, rel=0.1)
 
 
-def test_prefixes_lower_the_hole_rate_of_batch_topk(make_store: StoreMaker) -> None:
-    """Card 03, at two directions a row so that k is the true L0: mean over five seeds is lower."""
+@pytest.mark.parametrize("n_seeds", [2, pytest.param(5, marks=pytest.mark.slow)])
+def test_prefixes_lower_the_hole_rate_of_batch_topk(n_seeds: int, make_store: StoreMaker) -> None:
+    """Card 03, at two directions a row so that k is the true L0: the mean over seeds is lower.
+
+    Measured over five seeds: 0.30 without prefixes, 0.00 with {4, 8, 16}.
+    """
     tree = absorption_tree(40_000, chance=2 / 5.6)
     store = make_store(tree.x)
     saes = {
         f"{name}{seed}": build_sae("matryoshka", d_in=20, n_latents=16, k=2, widths=w, seed=seed)
         for name, w in {"plain": (16,), "nested": (4, 8, 16)}.items()
-        for seed in range(5)
+        for seed in range(n_seeds)
     }
     config = TrainConfig(n_tokens=1500 * 512, batch_tokens=512, lr=3e-3, normalize="none")
     trained = train_many(saes, store, config)
     few = tree._replace(x=tree.x[:10_000], child_on=tree.child_on[:10_000])
     rates = {name: hole_rate(sae, few) for name, sae in trained.items()}
     plain, nested = (
-        sum(rate for name, rate in rates.items() if name.startswith(kind)) / 5
+        sum(rate for name, rate in rates.items() if name.startswith(kind)) / n_seeds
         for kind in ("plain", "nested")
     )
     assert nested < plain, rates
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 2))])
 def test_prefixes_keep_a_parents_latent_whole_under_l1(seed: int, make_store: StoreMaker) -> None:
     """Card 03: hole rate ≥ 0.95 without prefixes, ≤ 0.05 with {4, 16}, on every seed."""
     tree = absorption_tree(40_000)

@@ -21,6 +21,7 @@ from saetools.train import read_metrics
 
 NAMES = ("topk", "batch_topk", "matryoshka")
 MODES = ("data", "latents")
+REFUSED = ("topk multi", "hierarchical_topk", "jumprelu", "gated", "standard")  # slices
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -89,7 +90,9 @@ def test_sharing_rows_leaves_every_process_with_the_same_bits(
 
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", ARCHS.names())
+@pytest.mark.parametrize(
+    "name", [*ARCHS.names(), "topk multi", "matryoshka levels", "matryoshka sampled"]
+)
 def test_loss_and_gradients_of_every_architecture_are_those_of_one_process(
     name: str, mode: str, size: int, folder: Path
 ) -> None:
@@ -97,9 +100,9 @@ def test_loss_and_gradients_of_every_architecture_are_those_of_one_process(
     alone = _load(folder, f"gradients-{name}-data-1.0")
     for rank in range(size):
         found = _load(folder, f"gradients-{name}-{mode}-{size}.{rank}")
-        if mode == "latents" and name not in NAMES and found.keys() != alone.keys():
+        if mode == "latents" and name in REFUSED:
             (message,) = found
-            assert name in message
+            assert name.split()[0] in message
             assert "train.parallel: data" in message
             continue
         assert found.keys() == alone.keys()

@@ -93,6 +93,16 @@ def test_the_running_mean_of_weights_is_that_mean_and_its_rows_are_unit(
     torch.testing.assert_close(norms, torch.ones_like(norms), atol=1e-6, rtol=0)
 
 
+def test_the_learning_rate_follows_the_root_of_the_dictionary_and_short_runs_take_large_steps():
+    long = TrainConfig(n_tokens=10_000_000)
+    assert long.peak_lr(16_384) == pytest.approx(2e-4)
+    assert long.peak_lr(65_536) == pytest.approx(1e-4)
+    short = TrainConfig(n_tokens=2_000_000)
+    assert short.peak_lr(3072) == short.peak_lr(16_384) == pytest.approx(2e-3)
+    assert short.peak_lr(65_536) == pytest.approx(1e-3)
+    assert TrainConfig(lr=0.5).peak_lr(3072) == 0.5
+
+
 def test_k_goes_from_its_start_to_that_of_the_sae() -> None:
     config = SHORT.model_copy(update={"anneal": AnnealConfig(k_from=20, k_fraction=0.5)})
     ks = [config.k_at(step, 4) for step in range(config.n_steps)]

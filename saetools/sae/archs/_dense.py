@@ -7,6 +7,7 @@ that memory is that of a chunk. What a loss needs of the whole batch is found in
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from saetools.sae import ops
 from saetools.sae.base import SAE, Gradients
 from saetools.sae.objective import FIRED, Loss, Objective
 from saetools.sae.scratch import Scratch
+from saetools.sae.sharing import ALONE
 
 __all__ = ["Batch", "Dense", "Part"]
 
@@ -52,9 +54,9 @@ class Dense(SAE):
     ) -> Part:
         """The share of some tokens in the loss, which is the sum of all shares."""
 
-    def _batch(self, x: Float[Tensor, "n d_in"], objective: Objective) -> Batch:  # noqa: ARG002
-        """What shares need of the whole batch."""
-        return Batch(len(x), 0.0)
+    def _batch(self, x: Float[Tensor, "n d_in"], objective: Objective) -> Batch:
+        """What shares need of the whole batch, of which x has this process's rows."""
+        return Batch(objective.rows.total(len(x)), 0.0)
 
     def loss(
         self,
@@ -64,6 +66,7 @@ class Dense(SAE):
         target: Float[Tensor, "n d_out"] | None = None,
     ) -> Loss:
         """Training loss of a batch, differentiable in the weights."""
+        objective = replace(objective, rows=ALONE)  # autograd ends at this process
         parts = list(self._parts(x, objective, target))
         loss = _joined([_figures(part) for part in parts], len(x), objective)
         return loss._replace(total=torch.stack([part.total for part in parts]).sum())
@@ -77,6 +80,8 @@ class Dense(SAE):
         scratch: Scratch | None = None,  # noqa: ARG002 - autograd brings its own memory
     ) -> tuple[Loss, Gradients]:
         """The loss of a batch and its gradient to every parameter, whole."""
+        rows, mine, n_tokens = objective.rows, objective.rows.span(len(x)), len(x)
+        x, target = x[mine], None if target is None else target[mine]
         parameters = dict(self.named_parameters())
         sums = {name: torch.zeros_like(p, requires_grad=False) for name, p in parameters.items()}
         figures: list[Loss] = []
@@ -89,8 +94,8 @@ class Dense(SAE):
                     if gradient is not None:
                         total.add_(gradient)
                 figures.append(_figures(part))
-        whole = {name: ops.RowGradient(whole=total) for name, total in sums.items()}
-        return _joined(figures, len(x), objective), whole
+        whole = {name: ops.RowGradient(whole=rows.sum(total)) for name, total in sums.items()}
+        return _joined(figures, n_tokens, objective).of_all(rows), whole
 
     def _parts(self, x: Tensor, objective: Objective, target: Tensor | None) -> Iterator[Part]:
         self._check_width(x)

@@ -5,7 +5,7 @@ written out here once, in factored form; `loss` gives the same to autograd.
 """
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -46,6 +46,7 @@ class KSparse(SAE):
     """A sparse autoencoder that selects its active latents before anything else is computed."""
 
     config: KSparseConfig
+    takes_compute_dtype: ClassVar[bool] = True
 
     @property
     def by_latent(self) -> tuple[str, ...]:

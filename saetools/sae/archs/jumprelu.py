@@ -101,12 +101,13 @@ class JumpReLU(Dense):
         self.threshold.clamp_(min=0)
 
     @torch.no_grad()
-    def _batch(self, x: Tensor, objective: Objective) -> Batch:  # noqa: ARG002
+    def _batch(self, x: Tensor, objective: Objective) -> Batch:
         n_active = sum(
             int((self.pre_acts(x[start:stop]) > self.threshold).sum())
             for start, stop in self._chunks(len(x))
         )
-        return Batch(len(x), n_active / max(len(x), 1))
+        n = objective.rows.total(len(x))
+        return Batch(n, objective.rows.total(n_active) / max(n, 1))
 
     def _part(self, x: Tensor, target: Tensor, objective: Objective, batch: Batch) -> Part:
         n, wanted = max(batch.n_tokens, 1), self.config.target_l0

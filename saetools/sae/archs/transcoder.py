@@ -89,7 +89,6 @@ class Transcoder(Selected):
         """The transcoder that does on raw activations what this one does on mapped ones."""
         outputs = inputs if outputs is None else outputs
         per_unit = inputs.scale / outputs.scale
-        twin = type(self)(self.config, meta=self.meta)
         state = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         for name in self._scaled_names():
             state[name] = state[name] / outputs.scale
@@ -105,8 +104,7 @@ class Transcoder(Selected):
             b_dec = b_dec if inputs.shift is None else b_dec - skip @ inputs.shift
         if inputs.shift is not None:
             state["b_enc"] = state["b_enc"] - state["W_enc_rows"] @ inputs.shift
-        twin.load_state_dict(state | {"b_dec": b_dec})
-        return twin.to(self.device)
+        return self.with_tensors(state | {"b_dec": b_dec})
 
     def _centred(self, x: Tensor) -> Tensor:
         return x
