@@ -7,9 +7,9 @@ command works on it. Settings of the grid are overrides; the grid is their produ
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from saetools.cli.find import open_run
 from saetools.cli.output import Outcome
@@ -17,6 +17,9 @@ from saetools.cli.run import RunFolder
 from saetools.cli.stamps import FORMAT, read_stamps
 from saetools.cli.training import books, build, figures_of, health_of, is_first, settings
 from saetools.errors import ConfigError
+
+if TYPE_CHECKING:  # a type only: `--help` must not pay for torch (2.4 s)
+    from saetools.sae import SAE
 
 __all__ = ["members_of", "plan_sweep", "run_sweep"]
 
@@ -109,6 +112,7 @@ def run_sweep(base: RunFolder, members: Sequence[RunFolder], *, resume: bool = T
         for name, member in named.items()
     ]
     warnings = [f"{name}: warning: {w}" for name, found in health.items() for w in found.warnings]
+    warnings += _agreement({name: (named[name], sae) for name, sae in saes.items()})
     return Outcome(
         f"trained {len(members)} SAEs in one pass",
         table=rows,
@@ -116,6 +120,27 @@ def run_sweep(base: RunFolder, members: Sequence[RunFolder], *, resume: bool = T
         wrote=tuple(member.product("train") for member in members),
         next=f"saetools compare {members[0].path.parent}",
     )
+
+
+def _agreement(trained: Mapping[str, tuple[RunFolder, "SAE"]]) -> list[str]:
+    """How far members that differ by `train.init_seed` alone found the same latents."""
+    from saetools.train import stability  # heavy: torch
+
+    lines = []
+    for (name, (run, sae)), (other, (twin, second)) in itertools.combinations(trained.items(), 2):
+        if _but_for_seed(run) == _but_for_seed(twin) and sae.d_out == second.d_out:
+            found = stability(sae, second)
+            lines.append(
+                f"{name} and {other} agree: mean cosine {found.mean_cosine:.3f} of decoder rows "
+                f"matched one to one ({found.matching}), {found.matched_fraction_70:.0%} above 0.7"
+            )
+    return lines
+
+
+def _but_for_seed(run: RunFolder) -> dict[str, Any]:
+    settings = run.config.model_dump(mode="json", include={"sae", "train"})
+    settings["train"].pop("init_seed", None)
+    return settings
 
 
 def _axis(text: str) -> tuple[str, list[str]]:

@@ -45,7 +45,8 @@ def command(
     TensorBoard or Weights & Biases too.
 
     With --sweep every combination is trained, all on one read of the store, into run folders below
-    sweep/; every command takes those as well, and `saetools compare` shows them on one page.
+    sweep/; every command takes those as well, and `saetools compare` shows them on one page. Of
+    SAEs that differ by train.init_seed alone it says how far they found the same latents.
 
     torchrun trains by many processes: train.parallel=data (the default) shares the rows of each
     batch and ends with the weights that one process would find; train.parallel=latents gives each

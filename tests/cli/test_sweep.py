@@ -13,7 +13,10 @@ def test_a_grid_is_trained_in_one_pass_and_each_member_is_a_run(cli, harvested: 
         "train", harvested, "--sweep", "sae.k=2,4", "--sweep", "train.init_seed=0,7", "--json"
     )
     assert result.exit_code == 0, result.output
-    rows = {row["member"]: row for row in json.loads(result.stdout)["table"]}
+    shown = json.loads(result.stdout)
+    rows = {row["member"]: row for row in shown["table"]}
+    assert "k2-init_seed0 and k2-init_seed7 agree: mean cosine 0." in shown["text"]
+    assert shown["text"].count(" agree: ") == 2, "only SAEs that differ by the seed are compared"
     assert set(rows) == {"k2-init_seed0", "k2-init_seed7", "k4-init_seed0", "k4-init_seed7"}
     sweep = harvested / "sweep"
     assert SAE.load(sweep / "k2-init_seed0" / "sae").config.k == 2  # type: ignore[attr-defined]
