@@ -51,6 +51,7 @@ class RowAdam:
                 eps=self.config.eps,
                 unit_rows=_on_sphere(sae, name),
                 scale=scale,
+                lazy=self.config.lazy and parameter.ndim == 2,
             )
             m, v = self.moments[name]
             weight, gradient = parameter.detach(), gradients[name]

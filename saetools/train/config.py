@@ -31,6 +31,11 @@ class AdamConfig(BaseModel):
     moments: Literal["float32", "bfloat16"] = Field(
         default="float32", description="precision of the moments of both matrices"
     )
+    lazy: bool = Field(
+        default=False,
+        description="latents that do not fire in a batch keep their weights and moments; Adam "
+        "itself lets their moments decay and move them",
+    )
     ema_decay: float | None = Field(
         default=None,
         gt=0,

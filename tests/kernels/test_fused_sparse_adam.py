@@ -1,6 +1,7 @@
 """The optimiser step that never writes a gradient equals torch's Adam on one written out."""
 
 import importlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -63,6 +64,26 @@ def test_equals_torch_adam_on_the_same_gradients_also_where_nothing_fired() -> N
         adam.step()
         fused_sparse_adam(W, m, v, gradient, AdamSettings(lr=1e-2, step=step))
     torch.testing.assert_close(W, expected.detach())
+
+
+@pytest.mark.usefixtures("torch_or_reference")
+@pytest.mark.parametrize("unit_rows", [False, True])
+def test_lazy_leaves_latents_without_a_gradient_alone_and_steps_the_others(unit_rows: bool) -> None:
+    start = torch.nn.functional.normalize(torch.randn(F, D, dtype=torch.float64), dim=1)
+    lazy, plain = ([start.clone(), *torch.zeros(2, F, D).double().unbind()] for _ in range(2))
+    settings = AdamSettings(lr=1e-2, step=1, unit_rows=unit_rows)
+    fused_sparse_adam(*lazy, _gradient(1), replace(settings, lazy=True))
+    fused_sparse_adam(*plain, _gradient(1), settings)
+    fired = _written_out(_gradient(1)).abs().sum(1) > 0
+    assert 0 < int(fired.sum()) < F
+    for mine, theirs in zip(lazy, plain, strict=True):
+        torch.testing.assert_close(mine[fired], theirs[fired])
+    lazy[1][~fired], lazy[2][~fired] = 1.0, 1.0  # moments that Adam would follow
+    before = lazy[0].clone()
+    fused_sparse_adam(*lazy, _gradient(1), replace(settings, step=2, lazy=True))
+    assert torch.equal(lazy[0][~fired], before[~fired])
+    assert bool((lazy[1][~fired] == 1).all() and (lazy[2][~fired] == 1).all())
+    assert not torch.equal(lazy[0][fired], before[fired])
 
 
 @pytest.mark.usefixtures("torch_or_reference")

@@ -7,7 +7,8 @@
     W[f] ← W[f] / ‖W[f]‖                                  unit_rows only
 
 It equals dense Adam on the same gradient: moments of latents that did not fire decay and move their
-rows, as they do there. W, m and v change in place; nothing here has autograd.
+rows, as they do there (`lazy` leaves them alone; it has no Triton form). W, m and v change in
+place; nothing here has autograd.
 
 The Triton kernel takes float32 weights of rows up to 8192 wide and a gradient of at most two sums,
 one set of rows and one whole matrix; anything else goes to the torch path.
@@ -76,7 +77,8 @@ def fused_sparse_adam(
         )
     _check(op, W, gradient)
     check_out(op, shadow, shape=tuple(W.shape), dtype=None, device=W.device, name="shadow")
-    implementation = choose(op, W, has_triton=_fits_triton(W, m, v, gradient))
+    has_triton = not settings.lazy and _fits_triton(W, m, v, gradient)
+    implementation = choose(op, W, has_triton=has_triton)
     if implementation == "triton":
         load_kernel(op).fused_sparse_adam(W, m, v, gradient, settings, shadow)
         return

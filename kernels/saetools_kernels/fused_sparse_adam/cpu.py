@@ -22,9 +22,11 @@ def fused_sparse_adam(
 ) -> None:
     """Change W, m and v in place by one step."""
     for start, stop in _blocks(W):
-        rows = W[start:stop]
-        grad = _gradient(rows, start, stop, gradient, settings)
-        first, second = m[start:stop], v[start:stop]
+        grad = _gradient(W[start:stop], start, stop, gradient, settings)
+        block = (W[start:stop], m[start:stop], v[start:stop])
+        moved = (grad != 0).any(1).nonzero().squeeze(1) if settings.lazy else None
+        rows, first, second = block if moved is None else (part[moved] for part in block)
+        grad = grad if moved is None else grad[moved]
         wide = (first, second) if m.dtype == W.dtype else (first.to(W.dtype), second.to(W.dtype))
         adam(
             [rows], [grad], [wide[0]], [wide[1]], [],
@@ -38,6 +40,9 @@ def fused_sparse_adam(
             second.copy_(wide[1])
         if settings.unit_rows:
             rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min_(1e-12))
+        if moved is not None:
+            for part, new in zip(block, (rows, first, second), strict=True):
+                part[moved] = new
 
 
 @torch.no_grad()

@@ -20,9 +20,13 @@ def fused_sparse_adam(
         grad = grad - (grad * W).sum(1, keepdim=True) * W
     first = s.beta1 * m.to(W.dtype) + (1 - s.beta1) * grad
     second = s.beta2 * v.to(W.dtype) + (1 - s.beta2) * grad**2
+    if s.lazy:
+        idle = ~(grad != 0).any(1, keepdim=True)
+        first, second = torch.where(idle, m, first), torch.where(idle, v, second)
     m.copy_(first)
     v.copy_(second)
     corrected = (second / (1 - s.beta2**s.step)).sqrt() + s.eps
-    W -= s.lr / (1 - s.beta1**s.step) * first / corrected
+    new = W - s.lr / (1 - s.beta1**s.step) * first / corrected
     if s.unit_rows:
-        W /= W.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        new = new / new.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    W.copy_(torch.where(idle, W, new) if s.lazy else new)

@@ -18,6 +18,8 @@ class AdamSettings:
         unit_rows: keep every row at unit norm: the part of the gradient along the row is removed
             before the step, the row is brought back to norm 1 after it.
         scale: the gradient is multiplied by it first (clipping).
+        lazy: rows whose gradient is zero keep their weights and moments, where Adam would let the
+            moments decay and move them; cheaper for latents that rarely fire, and another method.
     """
 
     lr: float
@@ -27,3 +29,4 @@ class AdamSettings:
     eps: float = 1e-8
     unit_rows: bool = False
     scale: float = 1.0
+    lazy: bool = False
