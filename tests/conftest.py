@@ -53,7 +53,7 @@ StoreMaker = Callable[..., ActivationStore]
 
 
 @pytest.fixture(scope="session")
-def write_store() -> StoreMaker:
+def store_in() -> StoreMaker:
     """Write activations (n, d_in) into a folder, a store of documents of `doc_len` tokens each.
 
     `also` holds activations of the same tokens at further hooks.
@@ -99,9 +99,9 @@ def write_store() -> StoreMaker:
 
 
 @pytest.fixture
-def make_store(tmp_path: Path, write_store: StoreMaker) -> StoreMaker:
-    """`write_store` into the folder of the test."""
-    return partial(write_store, tmp_path)
+def make_store(tmp_path: Path, store_in: StoreMaker) -> StoreMaker:
+    """`store_in` into the folder of the test."""
+    return partial(store_in, tmp_path)
 
 
 @pytest.fixture

@@ -27,12 +27,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @pytest.fixture(scope="module")
 def folder(
-    tmp_path_factory: pytest.TempPathFactory, write_store: Callable[..., ActivationStore]
+    tmp_path_factory: pytest.TempPathFactory, store_in: Callable[..., ActivationStore]
 ) -> Path:
     """What one, two and three processes trained."""
     folder = tmp_path_factory.mktemp("parallel")
     x = torch.randn(3200, 16, generator=torch.Generator().manual_seed(0))
-    with write_store(folder, x) as store:
+    with store_in(folder, x) as store:
         path = store.path
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("parallel_runs.py")), str(path), str(folder)],
