@@ -18,7 +18,8 @@ normalize_activations), and in one of two ways:
 
 One and the same code evaluates all on held-out rows: FVU with the dataset's mean removed, over all
 rows together, once with the threshold the library keeps for inference and once with the threshold
-at which exactly k latents a token are active there. A results file lets a run go on where it
+at which exactly k latents a token are active there. Ours is no worse where its mean is at most
+theirs plus half the larger of the two ranges over seeds. A results file lets a run go on where it
 stopped (--seconds).
 """
 
