@@ -4,14 +4,11 @@
 
 Writes whole.h5, which nothing interrupted, and 0.h5, 1.h5, ..., each of which was killed, resumed,
 killed again and so on until it was complete. Prints the number of tokens committed at each kill.
-Half of the kills come at any moment of a harvest, half within a commit. Children are forked from
-one process because importing torch would take longer than a harvest.
+Half of the kills come at any moment of a harvest, half within a commit.
 """
 
 import json
-import os
 import random
-import signal
 import sys
 import time
 from pathlib import Path
@@ -23,6 +20,9 @@ import saetools.harvest.harvester as harvester
 from saetools.models.base import SubjectModel
 from saetools.store import ActivationStore, StoreWriter
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this is a script, not a test
+from killing import Tell, kill_again_and_again, told_first
+
 TEXTS = [f"document {i} speaks of " + "birds and stones " * (i % 7 + 1) for i in range(200)]
 
 
@@ -32,38 +32,6 @@ FILTER = sys.argv[4] if len(sys.argv) > 4 else None
 def harvest(model: SubjectModel, out: Path) -> None:
     hooks = ["resid_post.1", "mlp_out.0"]
     st.harvest(model, TEXTS, hook_name=hooks, out=out, dtype="bfloat16", filter=FILTER).close()
-
-
-def killed(model: SubjectModel, out: Path, rng: random.Random, *, seconds: float) -> bool:
-    """Harvest in a child and kill it; False if it was done before."""
-    commits_in, commits_out = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(commits_in)
-        tell_of_commits(commits_out)
-        harvest(model, out)
-        os._exit(0)
-    os.close(commits_out)
-    if rng.random() < 0.5:
-        time.sleep(rng.uniform(0, seconds))
-    else:
-        for _ in range(rng.randrange(1, 6)):
-            os.read(commits_in, 1)
-        time.sleep(rng.uniform(0, 0.006))
-    os.kill(child, signal.SIGKILL)
-    os.close(commits_in)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-
-
-def tell_of_commits(pipe: int) -> None:
-    """Write a byte when a commit begins."""
-    commit = StoreWriter.commit
-
-    def telling(*args, **kwargs):  # type: ignore[no-untyped-def]
-        os.write(pipe, b".")
-        commit(*args, **kwargs)
-
-    StoreWriter.commit = telling  # type: ignore[method-assign]
 
 
 def committed(path: Path) -> int:
@@ -82,14 +50,21 @@ def main(folder: Path, n_kills: int, seed: int) -> None:
     begun = time.monotonic()
     harvest(model, folder / "whole.h5")
     seconds = time.monotonic() - begun
-    n_tokens: list[int] = []
-    file = 0
-    while len(n_tokens) < n_kills:
-        if killed(model, folder / f"{file}.h5", rng, seconds=seconds):
-            n_tokens.append(committed(folder / f"{file}.h5"))
-        else:
-            file += 1
-    harvest(model, folder / f"{file}.h5")
+
+    def work(run: int, tell: Tell) -> None:
+        StoreWriter.commit = told_first(StoreWriter.commit, tell)  # type: ignore[method-assign]
+        harvest(model, folder / f"{run}.h5")
+
+    n_tokens, run = kill_again_and_again(
+        work,
+        lambda run: committed(folder / f"{run}.h5"),
+        n_kills=n_kills,
+        rng=rng,
+        seconds=seconds,
+        most_events=5,
+        after=0.006,
+    )
+    harvest(model, folder / f"{run}.h5")
     sys.stdout.write(json.dumps(n_tokens))
 
 

@@ -9,9 +9,7 @@ a state can hold: dead latents, annealing of k, a running mean of the weights, 1
 """
 
 import json
-import os
 import random
-import signal
 import sys
 import time
 from pathlib import Path
@@ -23,6 +21,9 @@ import saetools as st
 import saetools.train.member as member
 from saetools.train import train_many
 from saetools.train.config import AdamConfig, AnnealConfig
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this is a script, not a test
+from killing import Tell, kill_again_and_again, told_first
 
 CONFIG = st.TrainConfig(
     n_tokens=30_000,
@@ -43,39 +44,6 @@ def train(store: st.ActivationStore, out: Path) -> None:
     train_many(saes, store, CONFIG, out=out)
 
 
-def killed(store: Path, out: Path, rng: random.Random, *, seconds: float) -> bool:
-    """Train in a child and kill it; False if it was done before."""
-    saves_in, saves_out = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(saves_in)
-        tell_of_checkpoints(saves_out)
-        with st.ActivationStore.open(store) as opened:
-            train(opened, out)
-        os._exit(0)
-    os.close(saves_out)
-    if rng.random() < 0.5:
-        time.sleep(rng.uniform(0, seconds))
-    else:
-        for _ in range(rng.randrange(1, 12)):
-            os.read(saves_in, 1)
-        time.sleep(rng.uniform(0, 0.003))
-    os.kill(child, signal.SIGKILL)
-    os.close(saves_in)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-
-
-def tell_of_checkpoints(pipe: int) -> None:
-    """Write a byte when a checkpoint begins."""
-    save = member.save_checkpoint
-
-    def telling(*args, **kwargs):  # type: ignore[no-untyped-def]
-        os.write(pipe, b".")
-        save(*args, **kwargs)
-
-    member.save_checkpoint = telling
-
-
 def steps_kept(out: Path) -> int:
     """Steps of the checkpoint that a kill left, 0 if none."""
     path = out / "topk" / "checkpoint.safetensors"
@@ -93,13 +61,21 @@ def main(store: Path, folder: Path, n_kills: int, seed: int) -> None:
         begun = time.monotonic()
         train(opened, folder / "whole")
         seconds = time.monotonic() - begun
-        kept: list[int] = []
-        run = 0
-        while len(kept) < n_kills:
-            if killed(store, folder / str(run), rng, seconds=seconds):
-                kept.append(steps_kept(folder / str(run)))
-            else:
-                run += 1
+
+        def work(run: int, tell: Tell) -> None:
+            member.save_checkpoint = told_first(member.save_checkpoint, tell)
+            with st.ActivationStore.open(store) as own:
+                train(own, folder / str(run))
+
+        kept, run = kill_again_and_again(
+            work,
+            lambda run: steps_kept(folder / str(run)),
+            n_kills=n_kills,
+            rng=rng,
+            seconds=seconds,
+            most_events=11,
+            after=0.003,
+        )
         train(opened, folder / str(run))
     sys.stdout.write(json.dumps(kept))
 
