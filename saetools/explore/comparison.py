@@ -27,6 +27,8 @@ _MEASURED = {
 }
 _SPLITS = {"held_out": "held-out rows", "train": "training rows", "all": "all rows"}
 
+_SAME_L0 = 0.01
+
 
 @dataclass(frozen=True, repr=False)
 class Comparison(HtmlPage):
@@ -115,17 +117,19 @@ def compare(
 def frontier(points: Sequence[tuple[float, float]]) -> list[bool]:
     """Whether each (l0, fvu) is on the Pareto frontier: none is as low in both and lower in one.
 
-    A point with a figure that is not finite is on no frontier.
+    L0 that differ by less than a hundredth are one L0: a calibrated threshold meets its target no
+    closer. A point with a figure that is not finite is on no frontier.
     """
-    finite = [all(map(math.isfinite, point)) for point in points]
+    finite = [point for point in points if all(map(math.isfinite, point))]
     return [
-        finite[i]
-        and not any(
-            finite[j] and other[0] <= l0 and other[1] <= fvu and other != (l0, fvu)
-            for j, other in enumerate(points)
-        )
-        for i, (l0, fvu) in enumerate(points)
+        point in finite and not any(_beats(other, point) for other in finite) for point in points
     ]
+
+
+def _beats(other: tuple[float, float], point: tuple[float, float]) -> bool:
+    same = math.isclose(other[0], point[0], rel_tol=_SAME_L0)
+    lower_l0 = other[0] < point[0] and not same
+    return (same or lower_l0) and other[1] <= point[1] and (lower_l0 or other[1] < point[1])
 
 
 def _sources(runs: Sequence[TrainedRun]) -> list[str]:

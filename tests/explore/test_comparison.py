@@ -26,6 +26,11 @@ def test_equal_points_share_the_frontier_and_unmeasured_ones_have_no_part_in_it(
     assert frontier([]) == []
 
 
+def test_l0_that_differ_by_less_than_a_hundredth_are_one_l0() -> None:
+    assert frontier([(24.01, 0.18), (24.02, 0.16), (24.03, 0.14)]) == [False, False, True]
+    assert frontier([(24.0, 0.18), (24.5, 0.16)]) == [True, True]
+
+
 def test_each_run_is_a_row_with_its_settings_and_figures(
     make_run: RunMaker, tmp_path: Path
 ) -> None:

@@ -69,7 +69,9 @@ function axisScale(values, range) {
     scale.isLog = true;
     return scale;
   }
-  const [from, to] = padded(lo, hi, 0.12);
+  // Values that are all but equal are not spread over the whole axis.
+  const short = Math.max(0, 0.1 * Math.abs(hi) - (hi - lo)) / 2;
+  const [from, to] = padded(lo - short, hi + short, 0.12);
   return linearScale([lo >= 0 ? Math.max(0, from) : from, to], range);
 }
 
