@@ -10,6 +10,7 @@ from saetools.corpus.base import (
     load_corpus,
 )
 from saetools.corpus.fit import check_tokens, for_model, render_chats
+from saetools.corpus.labelled import LabelledTexts, load_labelled
 from saetools.corpus.questions import Question, load_questions, save_questions
 from saetools.corpus.split import held_out
 
@@ -19,12 +20,14 @@ __all__ = [
     "CorpusConfig",
     "CorpusSource",
     "Document",
+    "LabelledTexts",
     "Message",
     "Question",
     "check_tokens",
     "for_model",
     "held_out",
     "load_corpus",
+    "load_labelled",
     "load_questions",
     "render_chats",
     "save_questions",
