@@ -18,16 +18,16 @@ TEXTS = [
     for other in ("tree", "sun", "fish")
     for place in ("water", "garden", "house", "city")
 ]
-ENDS = ("now", "again", "then", "there", "too", "once", "all day", "")
-# Who sees and where are concepts that occur together, each alone, and not at all.
+# Two who see and two places are concepts that occur together, each alone, and not at all.
+CONCEPTS = {"dog", "girl", "water", "garden"}
 LABELLED = LabelledTexts(
-    tuple(f"{text} {end}" for text in TEXTS for end in ENDS),
+    tuple(f"{text} {'again ' * i}" for text in TEXTS for i in range(16)),
     tuple(
         frozenset(
             word for word, told in zip(text.split()[1::6], (i % 2, i % 4 > 1), strict=True) if told
         )
         for text in TEXTS
-        for i in range(len(ENDS))
+        for i in range(16)
     ),
     "who and where",
 )

@@ -58,8 +58,9 @@ class FeatureStability(Metric):
         """Match with each twin; the table `stability` has a row for each."""
         rows = ctx.sae.W_dec.detach()
         found = [matched_cosines(rows, twin.W_dec.detach()) for twin in ctx.twins]
-        generator = torch.Generator().manual_seed(ctx.seed)
-        floor = matched_cosines(rows, torch.randn(rows.shape, generator=generator)).double().numpy()
+        # Not torch with the seed itself, which may well have made the first weights of this SAE.
+        random = np.random.default_rng([ctx.seed, 0xF1]).standard_normal(tuple(rows.shape))
+        floor = matched_cosines(rows, torch.as_tensor(random)).double().numpy()
         cosines = np.concatenate([cosine.double().numpy() for cosine in found])
         measured = {
             _STABILITY: cosines,
