@@ -52,7 +52,7 @@ def command(
         Outcome(
             f"compared {len(page.runs)} run{'' if len(page.runs) == 1 else 's'}",
             table=table,
-            text="\n".join(page.notes),
+            text="\n".join((*page.agreements, *page.notes)),
             wrote=(out, out.with_suffix(".json")),
             next=f"open {out}",
         )

@@ -129,11 +129,7 @@ def _agreement(trained: Mapping[str, tuple[RunFolder, "SAE"]]) -> list[str]:
     lines = []
     for (name, (run, sae)), (other, (twin, second)) in itertools.combinations(trained.items(), 2):
         if _but_for_seed(run) == _but_for_seed(twin) and sae.d_out == second.d_out:
-            found = stability(sae, second)
-            lines.append(
-                f"{name} and {other} agree: mean cosine {found.mean_cosine:.3f} of decoder rows "
-                f"matched one to one ({found.matching}), {found.matched_fraction_70:.0%} above 0.7"
-            )
+            lines.append(f"{name} and {other} agree: {stability(sae, second).sentence}")
     return lines
 
 

@@ -5,7 +5,7 @@ as they are written: the floor that owns the plug-in checks them (see `load_conf
 Validation here looks at values only, never at disk, clock, environment or device.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -167,7 +167,7 @@ class EvaluateConfig(_Strict):
         default=None,
         description="field of those files with the concepts; null: concepts, labels or label",
     )
-    concept_pairs: tuple[tuple[str, str], ...] = Field(
+    concept_pairs: tuple[Annotated[tuple[str, str], Field(strict=False)], ...] = Field(
         default=(),
         strict=False,
         description="pairs of concepts for scr, [[kept, removed], ...]; none: the pair of which "

@@ -1,5 +1,6 @@
 """Compare trained SAEs: FVU against L0, a table, and the training curves, on one page."""
 
+import itertools
 import logging
 import math
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from saetools import progress
 from saetools.errors import ConfigError
 from saetools.explore import plots
 from saetools.explore.bundle import Bundle, plain
@@ -14,6 +16,8 @@ from saetools.explore.figures import arch_label
 from saetools.explore.page import COMPARISON, HtmlPage, assemble
 from saetools.explore.runs import SOURCES, TrainedRun, find_runs, read_run
 from saetools.repro import write_json
+from saetools.sae import SAE
+from saetools.train import stability
 
 __all__ = ["Comparison", "compare", "frontier"]
 
@@ -38,6 +42,7 @@ class Comparison(HtmlPage):
         html: the whole page.
         runs: a row of the table for each run, in the order given: settings and figures.
         notes: what makes the figures less comparable than they look.
+        agreements: how far runs that differ by their seed alone found the same latents.
         title: heading of the page.
         curves: training curves, one for each run, None where there is none.
         path: where it was written, None if it was not.
@@ -46,6 +51,7 @@ class Comparison(HtmlPage):
     html: str
     runs: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
+    agreements: tuple[str, ...]
     title: str
     curves: tuple[dict[str, Any] | None, ...]
     path: Path | None = None
@@ -59,7 +65,8 @@ class Comparison(HtmlPage):
     def to_json(self) -> dict[str, Any]:
         """Everything on the page as plain data."""
         runs = [{**run, "curve": c} for run, c in zip(self.runs, self.curves, strict=True)]
-        content = {"title": self.title, "notes": list(self.notes), "runs": runs}
+        lines = {"notes": list(self.notes), "agreements": list(self.agreements)}
+        content = {"title": self.title, **lines, "runs": runs}
         return {"format": _FORMAT, **plain(content)}
 
     def _about(self) -> str:
@@ -99,14 +106,15 @@ def compare(
     rows = [{**row, "frontier": flag} for row, flag in zip(rows, on, strict=True)]
     curves = [plots.training_curve(run.rows) for run in read]
     notes = _notes(read, names, sources)
+    agreements = _agreements(read, names)
     head = {
         "title": title,
-        "facts": _facts(read, sources),
+        "facts": [*_facts(read, sources), *(("Seeds", line) for line in agreements)],
         "notes": notes,
         "runs": [{**row, "curve": curve} for row, curve in zip(rows, curves, strict=True)],
     }
     page = assemble(Bundle(head, {}), title=title, assets=COMPARISON)
-    made = Comparison(page, tuple(rows), tuple(notes), title, tuple(curves))
+    made = Comparison(page, tuple(rows), tuple(notes), tuple(agreements), title, tuple(curves))
     if out is None:
         return made
     made = made.save(out)
@@ -193,6 +201,23 @@ def _facts(runs: Sequence[TrainedRun], sources: Sequence[str]) -> list[tuple[str
         *common("Hook", [run.meta.get("hook_name") for run in runs]),
         *common("Figures from", measured),
     ]
+
+
+def _agreements(runs: Sequence[TrainedRun], names: Sequence[str]) -> list[str]:
+    """A line for each pair of runs with different seeds and nothing else between them."""
+    pairs = [
+        (one, other)
+        for one, other in itertools.combinations(range(len(runs)), 2)
+        if runs[one].but_for_seed == runs[other].but_for_seed and runs[one].seed != runs[other].seed
+    ]
+    lines = []
+    with progress.task("match seeds", total=len(pairs), unit="pairs") as task:
+        for one, other in pairs:
+            first, second = (SAE.load(runs[i].folder / "sae") for i in (one, other))
+            lines.append(f"{names[one]} and {names[other]} agree: "
+                         f"{stability(first, second).sentence}")  # fmt: skip
+            task.advance()
+    return lines
 
 
 def _notes(runs: Sequence[TrainedRun], names: Sequence[str], sources: Sequence[str]) -> list[str]:

@@ -65,6 +65,12 @@ class TrainedRun(NamedTuple):
         return f"{store} {self.meta.get('hook_name')}"
 
     @property
+    def but_for_seed(self) -> tuple[Any, ...]:
+        """Its architecture, rows and settings of training; equal for runs that differ by seed."""
+        train = {k: v for k, v in self.train.items() if k not in ("seed", "init_seed")}
+        return dict(self.config), self.data, train
+
+    @property
     def tokens_per_second(self) -> float:
         """Mean speed of the training; NaN if it is unknown."""
         n_before, n_tokens, seconds = 0, 0, 0.0

@@ -53,6 +53,14 @@ class Stability:
     matched_fraction_70: float
     matched_fraction_90: float
 
+    @property
+    def sentence(self) -> str:
+        """The figures in words, to stand behind the names of the two."""
+        return (
+            f"mean cosine {self.mean_cosine:.3f} of decoder rows matched one to one "
+            f"({self.matching}), {self.matched_fraction_70:.0%} above 0.7"
+        )
+
     def save(self, path: str | Path) -> Path:
         """Write it as JSON."""
         return write_json(path, {"format": _FORMAT, **asdict(self)})
@@ -97,11 +105,6 @@ def stability(sae_a: SAE, sae_b: SAE, *, matching: Matching = "auto") -> Stabili
         ShapeError: the SAEs read activations of different widths.
         ConfigError: `hungarian` was asked for with more than 8192 latents.
     """
-    if sae_a.config.d_in != sae_b.config.d_in:
-        raise ShapeError(
-            f"stability compares SAEs of one width; these read {sae_a.config.d_in} and "
-            f"{sae_b.config.d_in}; give two that were trained at the same hook"
-        )
     largest = max(sae_a.config.n_latents, sae_b.config.n_latents)
     if matching == "hungarian" and largest > MOST_LATENTS:
         raise ConfigError(
@@ -116,14 +119,22 @@ def stability(sae_a: SAE, sae_b: SAE, *, matching: Matching = "auto") -> Stabili
 
 
 def matched_cosines(
-    rows: Float[Tensor, "a d_in"], others: Float[Tensor, "b d_in"], *, exact: bool | None = None
+    rows: Float[Tensor, "a d_in"], others: Float[Tensor, "b _"], *, exact: bool | None = None
 ) -> Float[Tensor, " n"]:
     """Cosine of each row of the smaller matrix with its partner in the larger one.
 
     Args:
         exact: one to one by Hungarian matching, or else each with its nearest; None: as
             `stability` decides.
+
+    Raises:
+        ShapeError: the rows have different widths.
     """
+    if rows.shape[1] != others.shape[1]:
+        raise ShapeError(
+            f"stability compares SAEs of one width; these have {rows.shape[1]} and "
+            f"{others.shape[1]}; give two that were trained at the same hook"
+        )
     if exact is None:
         exact = max(len(rows), len(others)) <= MOST_LATENTS
     few, many = sorted((_unit_rows(rows), _unit_rows(others)), key=len)

@@ -54,4 +54,6 @@ def test_a_sweep_becomes_one_page_and_each_member_has_its_health(
             "k4-init_seed7": (4, 7),
         }
         assert all(row["fvu"] == shown[name]["fvu"] for name, row in rows.items())
-    assert json.loads(result.stdout)["text"] == "", "all read one store"
+    told = json.loads(result.stdout)["text"].splitlines()
+    seeds = ["k2-init_seed0 and k2-init_seed7", "k4-init_seed0 and k4-init_seed7"]
+    assert [line.split(" agree: ")[0] for line in told] == seeds, "all read one store: no notes"

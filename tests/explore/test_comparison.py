@@ -11,6 +11,8 @@ import pytest
 from saetools.errors import ConfigError, FormatError
 from saetools.explore import Comparison, compare
 from saetools.explore.comparison import frontier
+from saetools.sae import SAE, build_sae
+from saetools.train import stability
 
 RunMaker = Callable[..., Path]
 
@@ -160,3 +162,25 @@ def test_a_notebook_shows_the_comparison_in_a_sandbox(make_run: RunMaker, tmp_pa
     shown = compare([make_run(tmp_path / "a", fvu=0.2, l0=8)])._repr_html_()
     assert 'sandbox="allow-scripts"' in shown
     assert "allow-same-origin" not in shown
+
+
+def test_runs_that_differ_by_their_seed_alone_are_matched(
+    make_run: RunMaker, tmp_path: Path
+) -> None:
+    """The figure is `stability`'s; runs of another k, of other rows, or of one seed have none."""
+    a = make_run(tmp_path / "a", fvu=0.2, l0=4, seed=1)
+    b = make_run(tmp_path / "b", fvu=0.2, l0=4, seed=2)
+    others = [
+        make_run(tmp_path / "k", fvu=0.2, l0=4, seed=3, k=2),
+        make_run(tmp_path / "rows", fvu=0.2, l0=4, seed=4, store="two"),
+        make_run(tmp_path / "again", fvu=0.2, l0=4, seed=1),
+    ]
+    twin = build_sae("topk", d_in=8, n_latents=32, k=4, seed=9)
+    sae = SAE.load(b / "sae")
+    sae.with_tensors(twin.state_dict()).save(b / "sae")
+    page = compare([a, b, *others])
+    found = stability(SAE.load(a / "sae"), SAE.load(b / "sae"))
+    assert page.agreements[0] == f"a and b agree: {found.sentence}"
+    assert f"mean cosine {found.mean_cosine:.3f}" in page.agreements[0]
+    assert [line.split(" agree")[0] for line in page.agreements] == ["a and b", "b and again"]
+    assert page.to_json()["agreements"] == list(page.agreements)

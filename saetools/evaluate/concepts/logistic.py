@@ -110,13 +110,13 @@ def _losses(X: Floats, positive: Bools, weight: Floats, at: Floats, ridge: Float
 
 
 def _lbfgs(x: Any, positive: Bools, weight: Floats, *, start: Floats) -> Floats:
-    total = weight.sum()
+    total, across = weight.sum(), x.T
 
     def value(at: Floats) -> tuple[float, Floats]:
         score = x @ at[:-1] + at[-1]
         loss = weight @ np.logaddexp(0.0, np.where(positive, -score, score))
         pull = weight * (expit(score) - positive)
-        gradient = np.append(x.T @ pull + at[:-1], pull.sum())
+        gradient = np.append(across @ pull + at[:-1], pull.sum())
         return float(loss + 0.5 * at[:-1] @ at[:-1]) / total, gradient / total
 
     # A probe that has not quite converged is still a probe; its held-out score says how good.
