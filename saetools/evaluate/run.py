@@ -73,17 +73,17 @@ def evaluate(
     )
     chosen, skipped = _choose(ctx, metrics)
     about = _about(ctx, list(chosen))  # first, since it refuses an empty split
-    findings: list[Findings] = []
+    findings: dict[str, Findings] = {}
     with progress.task("evaluate", total=len(chosen), unit="metrics") as task:
         for name, metric in chosen.items():
             task.note(metric=name)
-            findings.append(metric.compute(ctx))
+            findings[name] = metric.compute(ctx)
             task.advance()
     return EvaluationReport(
-        rows=tuple(row for found in findings for row in found.measurements),
-        curves=tuple(curve for found in findings for curve in found.curves),
+        rows=tuple(row for found in findings.values() for row in found.measurements),
+        curves=tuple(curve for found in findings.values() for curve in found.curves),
         skipped=skipped,
-        about=about,
+        about={**about, **_parts(findings)},
     )
 
 
@@ -104,6 +104,19 @@ def _choose(
         else:
             raise ConfigError(f"the metric '{name}' cannot run: {why_not}")
     return chosen, skipped
+
+
+def _parts(findings: dict[str, Findings]) -> dict[str, dict[str, list[str]]]:
+    """Which figures and curves are whose."""
+    return {
+        "figures": {
+            name: [row.figure.name for row in found.measurements]
+            for name, found in findings.items()
+        },
+        "curves": {
+            name: [curve.name for curve in found.curves] for name, found in findings.items()
+        },
+    }
 
 
 def _about(ctx: MetricContext, metrics: list[str]) -> dict[str, Any]:
