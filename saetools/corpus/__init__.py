@@ -9,16 +9,20 @@ from saetools.corpus.base import (
     Message,
     load_corpus,
 )
+from saetools.corpus.concepts import ConceptLabels, ConceptSpan, Family
 from saetools.corpus.fit import check_tokens, for_model, render_chats
 from saetools.corpus.questions import Question, load_questions, save_questions
 from saetools.corpus.split import held_out
 
 __all__ = [
     "CORPORA",
+    "ConceptLabels",
+    "ConceptSpan",
     "Corpus",
     "CorpusConfig",
     "CorpusSource",
     "Document",
+    "Family",
     "Message",
     "Question",
     "check_tokens",
