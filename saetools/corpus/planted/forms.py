@@ -1,8 +1,8 @@
 """The forms a fact is written in, and the question that each form is.
 
 In every form the answer is the last word but for the full stop, so the words before it are a
-prompt. `reversed` asks for the entity, all others for the value. `two_hop` asks for what is known of
-a town through an entity that is linked to it.
+prompt. `reversed` asks for the entity, all others for the value. `two_hop` asks for what is known
+of a town through an entity that is linked to it.
 """
 
 from dataclasses import dataclass

@@ -178,14 +178,17 @@ class World:
             self._writer.portrait(name, i, seed=seed) for name in entities for i in range(n_each)
         )
 
+    def training_text(
+        self, index: int, *, seed: int = 0, without: Collection[str] = ()
+    ) -> str:
+        """Training document number `index`: a text that `documents` does not give."""
+        return self._writer.document(index, seed=f"training {seed}", without=without).text
+
     def texts_for_training(
         self, n: int, *, seed: int = 0, without: Collection[str] = ()
     ) -> tuple[str, ...]:
-        """The texts alone of the training documents, which no other method gives."""
-        return tuple(
-            self._writer.document(i, seed=f"training {seed}", without=without).text
-            for i in range(n)
-        )
+        """The first `n` training documents."""
+        return tuple(self.training_text(i, seed=seed, without=without) for i in range(n))
 
     def corpus(
         self,
