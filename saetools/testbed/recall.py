@@ -56,9 +56,7 @@ def recall_of(model: LanguageModel, questions: Sequence[Question]) -> dict[str, 
     }
 
 
-def answered(
-    model: LanguageModel, questions: Sequence[Question]
-) -> tuple[tuple[bool, bool], ...]:
+def answered(model: LanguageModel, questions: Sequence[Question]) -> tuple[tuple[bool, bool], ...]:
     """For each question, whether the right option is chosen, and whether it would be written."""
     tokenizer: Any = model.tokenizer
     parts = [_Cut(tokenizer, question) for question in questions]

@@ -144,7 +144,7 @@ class _Run:
         ids = self.rows[first : first + self.recipe.batch_rows].long()
         loss = self._loss(ids.to(self.model.device))
         self._optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), _MAX_NORM)
         self._optimizer.step()
         self.step += 1
@@ -192,7 +192,9 @@ class _Run:
             ids.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"
         ):
             logits = self.model(input_ids=ids, use_cache=False).logits
-        return nn.functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten())
+        return nn.functional.cross_entropy(
+            logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten()
+        )
 
 
 def _schedule(step: int, n_steps: int) -> float:

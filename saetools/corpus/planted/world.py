@@ -178,9 +178,7 @@ class World:
             self._writer.portrait(name, i, seed=seed) for name in entities for i in range(n_each)
         )
 
-    def training_text(
-        self, index: int, *, seed: int = 0, without: Collection[str] = ()
-    ) -> str:
+    def training_text(self, index: int, *, seed: int = 0, without: Collection[str] = ()) -> str:
         """Training document number `index`: a text that `documents` does not give."""
         return self._writer.document(index, seed=f"training {seed}", without=without).text
 
