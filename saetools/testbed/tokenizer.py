@@ -4,13 +4,11 @@ Every word of the world is one token with the space before it. Every name is two
 tail, which other names share, so that no token is an entity.
 """
 
-from collections import Counter
-
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
-from saetools.corpus.planted import World
+from saetools.corpus.planted import KINDS, TREES, World
 from saetools.corpus.planted.names import HEADS, TAILS
 from saetools.errors import ConfigError
 
@@ -57,13 +55,17 @@ def train_tokenizer(
 
 
 def _words(world: World) -> list[str]:
-    """Every word and mark that texts are made of, names left out, in order of the alphabet."""
+    """Every word and mark that texts are made of, names left out, in order of the alphabet.
+
+    Values that no entity happens to have are among them: they are options of questions.
+    """
     names = {entity.name for entity in (*world.entities, *world.held_out_entities)}
     cut = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    counts: Counter[str] = Counter()
+    found = {value for kind in KINDS for about in kind.attributes for value in about.values}
+    found.update(word for tree in TREES for word in (tree.root, *tree.branches, *tree.leaves))
     for text in world.documents(_N_TEXTS, seed=0):
-        counts.update(text.text[a:b].strip() for _, (a, b) in cut.pre_tokenize_str(text.text))
-    return sorted(counts.keys() - names)
+        found.update(text.text[a:b].strip() for _, (a, b) in cut.pre_tokenize_str(text.text))
+    return sorted(found - names)
 
 
 def _check_room(backend: Tokenizer, words: list[str], vocab_size: int) -> None:

@@ -144,7 +144,7 @@ class _Run:
         ids = self.rows[first : first + self.recipe.batch_rows].long()
         loss = self._loss(ids.to(self.model.device))
         self._optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), _MAX_NORM)
         self._optimizer.step()
         self.step += 1
