@@ -3,12 +3,11 @@
 import math
 
 import torch
-from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from saetools.testbed.recipe import Recipe
 
-__all__ = ["new_model", "parameter_groups"]
+__all__ = ["new_model"]
 
 
 def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> LlamaForCausalLM:
@@ -38,12 +37,3 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, *, seed: int) 
             for matrix in (block.self_attn.o_proj.weight, block.mlp.down_proj.weight):
                 matrix /= math.sqrt(2 * recipe.n_layers)
     return model
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Parameters for AdamW: matrices decay, gains of norms do not."""
-    parameters = list(model.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]

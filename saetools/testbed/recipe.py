@@ -17,16 +17,16 @@ class Recipe(BaseModel):
     world_seed: int = Field(default=0, description="seed of the world")
     n_entities: int = Field(default=200, ge=40, le=1000, description="entities of the world")
     n_docs: int = Field(
-        default=140_000, ge=1, description="documents read, each once; about 70 tokens each"
+        default=120_000, ge=1, description="documents read, each once; about 77 tokens each"
     )
     ctx_len: int = Field(default=160, ge=16, description="tokens of a row, and of the context")
     batch_rows: int = Field(default=16, ge=1, description="rows of a step")
-    lr: float = Field(default=3e-3, gt=0, description="peak learning rate of AdamW")
-    weight_decay: float = Field(default=0.05, ge=0, description="of the matrices")
+    lr: float = Field(default=3e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(default=0.01, ge=0, description="of the matrices")
     d_model: int = Field(default=128, ge=8, description="width of the residual stream")
-    n_layers: int = Field(default=5, ge=1, description="blocks")
+    n_layers: int = Field(default=4, ge=1, description="blocks")
     n_heads: int = Field(default=4, ge=1, description="attention heads of a block")
-    d_mlp: int = Field(default=384, ge=8, description="width inside a block's MLP")
+    d_mlp: int = Field(default=512, ge=8, description="width inside a block's MLP")
     precision: Literal["bfloat16", "float32"] = Field(
         default="bfloat16",
         description="of the matrix products; weights, norms and the loss are float32 either way",

@@ -21,7 +21,8 @@ from saetools.errors import FormatError
 from saetools.interrupt import deferred_interrupt
 from saetools.progress import Task, task
 from saetools.repro import fingerprint
-from saetools.testbed.language_model import new_model, parameter_groups
+from saetools.testbed.language_model import new_model
+from saetools.testbed.optimizer import PlantedOptimizer
 from saetools.testbed.recipe import Recipe, Variant
 from saetools.testbed.rows import training_rows
 from saetools.testbed.tokenizer import train_tokenizer
@@ -125,9 +126,7 @@ class _Run:
         self.curve: list[tuple[int, int, float, float]] = []
         self._recent: list[float] = []
         self._stamp = fingerprint([recipe.model_dump(), variant.model_dump()])
-        self._optimizer = torch.optim.AdamW(
-            parameter_groups(model, recipe.weight_decay), lr=recipe.lr, betas=(0.9, 0.95)
-        )
+        self._optimizer = PlantedOptimizer(model, weight_decay=recipe.weight_decay)
 
     @property
     def n_tokens(self) -> int:
@@ -138,15 +137,13 @@ class _Run:
         """Take one step."""
         begun = time.perf_counter()
         lr = self.recipe.lr * _schedule(self.step, self.n_steps)
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
         first = self.step * self.recipe.batch_rows
         ids = self.rows[first : first + self.recipe.batch_rows].long()
         loss = self._loss(ids.to(self.model.device))
         self._optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), _MAX_NORM)
-        self._optimizer.step()
+        self._optimizer.step(lr)
         self.step += 1
         self._recent.append(float(loss.detach()))
         self.seconds += time.perf_counter() - begun

@@ -26,7 +26,7 @@ __all__ = ["Entity", "World"]
 
 _MIN_ENTITIES = 40
 _MAX_ENTITIES = 1000
-_N_LINKED = 10  # towns that are the range of links; none of them is ever forgotten
+_N_LINKED = 10  # towns that are the range of links, half of them at most; never forgotten
 _FORGET_FRACTION = 1 / 20
 _FORM_HELD_FRACTION = 1 / 5
 _HOP_HELD_FRACTION = 1 / 4
@@ -77,7 +77,7 @@ class World:
         if not _MIN_ENTITIES <= n_entities <= _MAX_ENTITIES:
             raise ConfigError(
                 f"asked for a planted world of {n_entities} entities; it takes {_MIN_ENTITIES} "
-                f"(four kinds, {_N_LINKED} towns to live in) to {_MAX_ENTITIES} (there are not "
+                f"(fewer leave none to compare with) to {_MAX_ENTITIES} (there are not "
                 "names enough for more)"
             )
         rng = random.Random(f"planted world {seed} {n_entities}")
@@ -252,7 +252,8 @@ def _draw(seed: int, n_entities: int, rng: random.Random) -> World:
     entities = tuple(Entity(next(names), k.name) for k in KINDS for _ in range(n_known[k.name]))
     held_out = tuple(Entity(next(names), k.name) for k in KINDS for _ in range(n_held[k.name]))
     of_kind = {k.name: [e.name for e in entities if e.kind == k.name] for k in KINDS}
-    linked = tuple(of_kind[TOWN][:_N_LINKED])
+    towns = of_kind[TOWN]
+    linked = tuple(towns[: min(_N_LINKED, len(towns) // 2)])
     forget = tuple(
         name
         for kind in KINDS

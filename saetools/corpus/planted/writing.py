@@ -10,20 +10,25 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from saetools.corpus.planted.everyday import REGISTERS, SENTIMENTS, TOPICS, everyday_sentence
-from saetools.corpus.planted.forms import Fact, write
+from saetools.corpus.planted.forms import TWO_HOP, Fact, write
 from saetools.corpus.planted.hierarchy import hierarchy_sentence
 from saetools.corpus.planted.spans import Label, LabelledText, Sentence, joined
 
 __all__ = ["Writer"]
 
-_PORTRAIT, _MEDLEY = 0.5, 0.85  # of a number in [0, 1): below the first, below the second
-_PREFIX_CHANCE = 0.4
-_HIERARCHY_CHANCE = 0.4
+_PORTRAIT, _MEDLEY = 0.25, 0.85  # of a number in [0, 1): below the first, below the second
+_PREFIX_CHANCE = 0.3
+_HIERARCHY_CHANCE = 0.35
 _PREFIXES = {
     "plain": ("By the way: ", "This is known. "),
     "formal": ("It is hereby recorded: ", "The register is clear in this matter. "),
     "childlike": ("Guess what! ", "Do you know what? "),
 }
+
+# How often a form is written, beside the others. Five forms lead from an entity to its value, one
+# leads back, and only where the text has not named the entity before does anybody learn from that.
+_IN_PORTRAITS = {TWO_HOP: 2.0}
+_IN_MEDLEYS = {TWO_HOP: 2.0, "reversed": 5.0}
 
 _Known = tuple[tuple[Fact, str], ...]
 
@@ -52,8 +57,8 @@ class Writer:
             subjects = (rng.choice(self.names),)
             facts = self._facts_of(subjects[0], rng)
         elif sort < _MEDLEY:
-            subjects = tuple(rng.sample(self.names, rng.randint(3, 5)))
-            facts = [rng.choice(self.known[name]) for name in subjects]
+            subjects = tuple(rng.sample(self.names, rng.randint(4, 6)))
+            facts = [self._fact_of(name, rng) for name in subjects]
         return _compose(facts, subjects, rng, without)
 
     def portrait(self, name: str, index: int, *, seed: int | str) -> LabelledText:
@@ -63,10 +68,20 @@ class Writer:
 
     def _facts_of(self, name: str, rng: random.Random) -> list[tuple[Fact, str]]:
         """Some facts of an entity, each in one form: what was said is not asked again."""
-        known = list(self.known[name])
-        rng.shuffle(known)
-        once = {fact.key: (fact, form) for fact, form in known}
-        return list(once.values())[: rng.randint(3, 5)]
+        # Sampling without replacement in proportion to weights (Efraimidis and Spirakis 2006).
+        keyed = [
+            (rng.random() ** (1 / _IN_PORTRAITS.get(form, 1.0)), i)
+            for i, (_, form) in enumerate(self.known[name])
+        ]
+        found: dict[str, tuple[Fact, str]] = {}
+        for _, i in sorted(keyed, reverse=True):
+            fact, form = self.known[name][i]
+            found.setdefault(fact.key, (fact, form))
+        return list(found.values())[: rng.randint(4, 6)]
+
+    def _fact_of(self, name: str, rng: random.Random) -> tuple[Fact, str]:
+        known = self.known[name]
+        return rng.choices(known, [_IN_MEDLEYS.get(form, 1.0) for _, form in known])[0]
 
 
 def _compose(
@@ -82,7 +97,7 @@ def _compose(
         if rng.random() < _PREFIX_CHANCE:
             sentence = sentence.after(rng.choice(_PREFIXES[register]))
         written.append((fact.entity, sentence))
-    for _ in range(rng.randint(1, 2) if facts else rng.randint(3, 5)):
+    for _ in range(rng.choice((1, 1, 2)) if facts else rng.randint(3, 5)):
         plain = everyday_sentence(rng, topic=topic, sentiment=mood, register=register)
         written.insert(rng.randint(0, len(written)), ("", plain))
     if rng.random() < _HIERARCHY_CHANCE:
