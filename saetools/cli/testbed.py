@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from saetools.cli import forget, recover
 from saetools.cli.options import Device, DryRun, Json, Quiet, Resume
 from saetools.cli.output import Outcome, View
 
@@ -138,4 +139,9 @@ def _rows(recall: Any) -> list[dict[str, Any]]:
     ]
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"train": train, "info": info}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train,
+    "info": info,
+    "recover": recover.command,
+    "forget": forget.command,
+}

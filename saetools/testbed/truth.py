@@ -52,6 +52,10 @@ class WorldTruth:
     layers: Mapping[str, Layer]
     held_out: npt.NDArray[np.bool_]
 
+    def only(self, *names: str) -> "WorldTruth":
+        """The same rows with some of the layers."""
+        return WorldTruth({name: self.layers[name] for name in names}, self.held_out)
+
     def hierarchy(self) -> ConceptLabels:
         """The levels of things (animal, bird, owl) as concepts that are on at rows, with parents.
 
