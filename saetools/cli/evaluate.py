@@ -14,6 +14,7 @@ from saetools.cli.run import RunFolder
 
 if TYPE_CHECKING:  # a type only: `--help` must not pay for torch
     from saetools.evaluate import EvaluationReport
+    from saetools.sae import SAE
 
 __all__ = ["command", "run_evaluate"]
 
@@ -63,6 +64,7 @@ def command(
       saetools evaluate runs/demo --metrics reconstruction,sparsity
       saetools evaluate runs/k16 runs/k32 --out report
       saetools evaluate runs/demo evaluate.split=train --json
+      saetools evaluate runs/demo --metrics sparse_probing,tpp evaluate.labelled=[genres.jsonl]
     """
     view = View(as_json, quiet)
     chosen = [] if metrics is None else [f"evaluate.metrics={json.dumps(metrics.split(','))}"]
@@ -92,7 +94,7 @@ def run_evaluate(run: RunFolder) -> Outcome:
     return Outcome(
         title=f"evaluated on the {run.config.evaluate.split} documents",
         table=_table({"value": report}),
-        text=_left_out(report.skipped),
+        text=_beside(path, report),
         wrote=(path, path.with_suffix(".html")),
         next=f"saetools name {run.path}",
     )
@@ -121,9 +123,13 @@ def _side_by_side(runs: Sequence[RunFolder], out: Path) -> Outcome:
 
 
 def _evaluated(run: RunFolder) -> "EvaluationReport":
-    from saetools.evaluate import evaluate  # heavy: torch, sklearn
+    # heavy: torch, sklearn
+    from saetools.corpus import load_labelled
+    from saetools.evaluate import evaluate
 
     block = run.config.evaluate
+    labelled = [load_labelled(file, field=block.label_field) for file in block.labelled]
+    twins = [_twin(folder) for folder in block.twins]
     with run.stage("evaluate"), run.store() as store:
         report = evaluate(
             run.sae(),
@@ -133,6 +139,9 @@ def _evaluated(run: RunFolder) -> "EvaluationReport":
             metrics=block.metrics,
             split=block.split,
             n_docs=block.n_docs,
+            labelled=labelled,
+            concept_pairs=block.concept_pairs,
+            twins=twins,
             seed=run.config.seed,
         )
         report.save(run.product("evaluate"))
@@ -154,9 +163,23 @@ def _table(reports: "Mapping[str, EvaluationReport]") -> list[dict[str, Any]]:
     ]
 
 
+def _beside(path: Path, report: "EvaluationReport") -> str:
+    """What the table does not show: tables in the file, and metrics that were left out."""
+    tables = [f"{path.name} has the table {t.name}: {t.meaning}" for t in report.tables]
+    return "\n".join([*tables, _left_out(report.skipped)]).strip()
+
+
 def _left_out(skipped: Mapping[str, str]) -> str:
     return "\n".join(f"left out {name}: {why}" for name, why in skipped.items())
 
 
 def _is_setting(item: str) -> bool:
     return "=" in item and not Path(item).exists()
+
+
+def _twin(folder: str) -> "SAE":
+    """The SAE of a run folder, or of an SAE folder."""
+    from saetools.sae import SAE  # heavy: torch
+
+    inside = Path(folder) / "sae"
+    return SAE.load(inside if inside.is_dir() else folder)

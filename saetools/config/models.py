@@ -157,6 +157,27 @@ class EvaluateConfig(_Strict):
         gt=0,
         description="documents for metrics that run the model; null: all of the split",
     )
+    labelled: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="files of labelled texts for the metrics of concepts; none: the labels of the "
+        "run's own corpus",
+    )
+    label_field: str | None = Field(
+        default=None,
+        description="field of those files with the concepts; null: concepts, labels or label",
+    )
+    concept_pairs: tuple[tuple[str, str], ...] = Field(
+        default=(),
+        strict=False,
+        description="pairs of concepts for scr, [[kept, removed], ...]; none: the pair of which "
+        "every combination is frequent",
+    )
+    twins: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="run or SAE folders of other seeds on the same store, for stability",
+    )
 
 
 class IndexConfig(_Strict):

@@ -11,6 +11,7 @@ from saetools.corpus.base import (
 )
 from saetools.corpus.concepts import ConceptLabels, ConceptSpan, Family
 from saetools.corpus.fit import check_tokens, for_model, render_chats
+from saetools.corpus.labelled import LabelledTexts, load_labelled
 from saetools.corpus.questions import Question, load_questions, save_questions
 from saetools.corpus.split import held_out
 
@@ -23,12 +24,14 @@ __all__ = [
     "CorpusSource",
     "Document",
     "Family",
+    "LabelledTexts",
     "Message",
     "Question",
     "check_tokens",
     "for_model",
     "held_out",
     "load_corpus",
+    "load_labelled",
     "load_questions",
     "render_chats",
     "save_questions",

@@ -7,7 +7,16 @@ from saetools.evaluate.ablation import (
     ProbeRow,
     concept_ablation,
 )
-from saetools.evaluate.base import METRICS, Curve, Direction, Figure, Findings, Measurement, Metric
+from saetools.evaluate.base import (
+    METRICS,
+    Curve,
+    Direction,
+    Figure,
+    Findings,
+    Measurement,
+    Metric,
+    Table,
+)
 from saetools.evaluate.context import MetricContext, Split
 from saetools.evaluate.report import EvaluationReport
 from saetools.evaluate.run import evaluate
@@ -27,6 +36,7 @@ __all__ = [
     "MetricContext",
     "ProbeRow",
     "Split",
+    "Table",
     "concept_ablation",
     "evaluate",
 ]

@@ -15,7 +15,16 @@ from saetools.evaluate.context import MetricContext
 from saetools.models.base import ModelKind
 from saetools.registry import Registry
 
-__all__ = ["METRICS", "Curve", "Direction", "Figure", "Findings", "Measurement", "Metric"]
+__all__ = [
+    "METRICS",
+    "Curve",
+    "Direction",
+    "Figure",
+    "Findings",
+    "Measurement",
+    "Metric",
+    "Table",
+]
 
 Direction = Literal["lower", "higher", "one", "none"]
 """Which values are better: lower, higher, those near 1, or neither."""
@@ -37,18 +46,26 @@ class Figure:
     direction: Direction
     range: tuple[float, float]
 
-    def measured(self, value: float, *, stderr: float = math.nan) -> "Measurement":
-        """This figure with a value; `stderr` is its standard error over documents, if known."""
-        return Measurement(self, float(value), float(stderr))
+    def measured(
+        self, value: float, *, stderr: float = math.nan, stderr_concepts: float = math.nan
+    ) -> "Measurement":
+        """This figure with a value, and its standard errors where they are known."""
+        return Measurement(self, float(value), float(stderr), float(stderr_concepts))
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A figure, its value, and its standard error (NaN where it was not estimated)."""
+    """A figure, its value, and its standard errors (NaN where they were not estimated).
+
+    Args:
+        stderr: how far it moves with other documents.
+        stderr_concepts: how far a mean over concepts moves with other concepts.
+    """
 
     figure: Figure
     value: float
     stderr: float = math.nan
+    stderr_concepts: float = math.nan
 
     def to_json(self) -> dict[str, Any]:
         """As plain data; NaN and infinities become null."""
@@ -56,6 +73,7 @@ class Measurement:
             "name": self.figure.name,
             "value": _plain(self.value),
             "stderr": _plain(self.stderr),
+            "stderr_concepts": _plain(self.stderr_concepts),
             "meaning": self.figure.meaning,
             "direction": self.figure.direction,
             "range": [_plain(bound) for bound in self.figure.range],
@@ -72,7 +90,12 @@ class Measurement:
         low, high = row["range"]
         bounds = (-math.inf if low is None else low, math.inf if high is None else high)
         figure = Figure(row["name"], row["meaning"], row["direction"], bounds)
-        return cls(figure, _number(row["value"]), _number(row["stderr"]))
+        return cls(
+            figure,
+            _number(row["value"]),
+            _number(row["stderr"]),
+            _number(row.get("stderr_concepts")),  # reports before it existed lack it
+        )
 
 
 @dataclass(frozen=True)
@@ -86,11 +109,41 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Table:
+    """Rows of words and numbers, e.g. one a concept; NaN where there is no number."""
+
+    name: str
+    meaning: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | float, ...], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data; NaN and infinities become null."""
+        rows = [[c if isinstance(c, str) else _plain(c) for c in row] for row in self.rows]
+        columns = list(self.columns)
+        return {"name": self.name, "meaning": self.meaning, "columns": columns, "rows": rows}
+
+    @classmethod
+    def from_json(cls, table: Mapping[str, Any]) -> "Table":
+        """Inverse of `to_json`."""
+        rows = tuple(
+            tuple(cell if isinstance(cell, str) else _number(cell) for cell in row)
+            for row in table["rows"]
+        )
+        return cls(table["name"], table["meaning"], tuple(table["columns"]), rows)
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """Every row as text, numbers with three digits."""
+        return [tuple(_spelled(cell) for cell in row) for row in self.rows]
+
+
+@dataclass(frozen=True)
 class Findings:
     """What one metric found."""
 
     measurements: tuple[Measurement, ...]
     curves: tuple[Curve, ...] = ()
+    tables: tuple[Table, ...] = ()
 
 
 class Metric(ABC):
@@ -134,3 +187,11 @@ def _plain(value: float) -> float | None:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
+
+
+def _spelled(cell: str | float) -> str:
+    if isinstance(cell, str):
+        return cell
+    if not math.isfinite(cell):
+        return ""
+    return f"{cell:.0f}" if cell == round(cell) else f"{cell:.3g}"

@@ -11,7 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saetools.corpus import LabelledTexts
 from saetools.errors import ConfigError, ShapeError
+from saetools.evaluate.concepts.choose import Chosen, choose_texts
+from saetools.evaluate.concepts.pooled import PooledTexts, TokenRows, pool_batches, pool_texts
 from saetools.models.base import SubjectModel
 from saetools.sae import SAE
 from saetools.store import ActivationStore
@@ -44,8 +47,12 @@ class MetricContext:
         model: subject model, None if only the store is at hand.
         texts: text of each document of the store, None without a corpus.
         split: which documents to measure on.
-        n_docs: how many of them metrics that run the model use; None: all.
+        n_docs: how many of them metrics that run the model use; None: all. Labelled texts have a
+            limit of their own.
         seed: of every random choice.
+        labelled: texts with concepts; none: the documents of the split with the corpus' labels.
+        pairs: pairs of concepts that scr is asked for; none: it picks one.
+        twins: SAEs of other seeds on the same store.
     """
 
     sae: SAE
@@ -56,6 +63,9 @@ class MetricContext:
     split: Split = "held_out"
     n_docs: int | None = None
     seed: int = 0
+    labelled: tuple[LabelledTexts, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
+    twins: tuple[SAE, ...] = ()
     _memo: dict[int, SparseLatents] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -95,6 +105,57 @@ class MetricContext:
         moments = self.store.moments(self.hook_name)
         return torch.as_tensor(moments.mean, dtype=torch.float32)
 
+    @cached_property
+    def chosen(self) -> tuple[Chosen, ...]:
+        """Concepts of each data set of labelled texts, and the texts that they are measured on.
+
+        Raises:
+            ConfigError: a pair of concepts that was asked for is in no data set.
+        """
+        sets = self.labelled or (_of_store(self.store, self.docs),)
+        asked = {pair for pair in self.pairs for s in sets if set(pair) <= set(s.counts)}
+        for first, second in self.pairs:
+            if (first, second) not in asked:
+                known = "; ".join(f"{s.name}: {', '.join(s.counts)}" for s in sets)
+                raise ConfigError(
+                    f"the concepts {first}, {second} were asked for, and no data set has both; "
+                    f"there are {known}"
+                )
+        return tuple(
+            choose_texts(
+                texts,
+                pairs=[pair for pair in self.pairs if set(pair) <= set(texts.counts)],
+                seed=self.seed,
+            )
+            for texts in sets
+        )
+
+    @cached_property
+    def pooled(self) -> tuple[PooledTexts, ...]:
+        """Activations and latents of the chosen texts, pooled; made once for all metrics.
+
+        Labelled texts go through the model; documents of the store are read from it.
+        """
+        if not self.labelled:
+            (chosen,) = self.chosen
+            place = np.full(self.store.n_docs, -1)
+            place[self.docs[chosen.texts]] = np.arange(len(chosen.texts))
+            return (
+                pool_batches(self._rows_of(place), chosen, n_latents=self.sae.config.n_latents),
+            )
+        assert self.model is not None
+        return tuple(
+            pool_texts(
+                self.model,
+                self.sae,
+                texts.texts,
+                chosen,
+                hook_name=self.hook_name,
+                ctx_len=self.ctx_len,
+            )
+            for texts, chosen in zip(self.labelled, self.chosen, strict=True)
+        )
+
     def batches(self) -> Iterator[EncodedBatch]:
         """The split's tokens in file order, encoded; without gradient, on the SAE's device.
 
@@ -110,6 +171,16 @@ class MetricContext:
                 latents = self._latents(number, x)
             yield EncodedBatch(x, latents, np.asarray(batch.doc, dtype=np.int64))
 
+    def _rows_of(self, place: npt.NDArray[np.int64]) -> Iterator[TokenRows]:
+        """Tokens of the documents that have a place, numbered by it."""
+        for batch in self.batches():
+            kept = np.flatnonzero(place[batch.doc] >= 0)
+            if len(kept):
+                at = torch.as_tensor(kept, device=batch.x.device)
+                values, indices = batch.latents.values[at], batch.latents.indices[at]
+                latents = SparseLatents(values, indices, batch.latents.n_latents)
+                yield batch.x[at], latents, place[batch.doc[kept]]
+
     def _latents(self, number: int, x: Tensor) -> SparseLatents:
         if number in self._memo:
             return self._memo[number]
@@ -118,6 +189,16 @@ class MetricContext:
         if size <= _MEMO_BYTES:
             self._memo[number] = latents
         return latents
+
+
+def _of_store(store: ActivationStore, docs: npt.NDArray[np.int64]) -> LabelledTexts:
+    """The documents of a store as labelled texts, their words left out."""
+    labels = store.labels
+    return LabelledTexts(
+        texts=("",) * len(docs),
+        labels=tuple(frozenset(filter(None, [labels[doc]])) for doc in docs),
+        name=str(store.manifest.get("corpus", {}).get("name", "corpus")),
+    )
 
 
 def store_hook(sae: SAE, store: ActivationStore) -> str:

@@ -2,14 +2,15 @@
 
 import html
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.table import Table as RichTable
 
 from saetools.errors import FormatError
-from saetools.evaluate.base import Curve, Measurement
+from saetools.evaluate.base import Curve, Measurement, Table
 from saetools.repro import read_json, write_json
 
 __all__ = ["EvaluationReport"]
@@ -25,12 +26,14 @@ class EvaluationReport:
     Args:
         rows: the figures, in the order of the metrics.
         curves: points to plot.
+        tables: details, e.g. a row a concept.
         skipped: metrics that could not run, and why.
         about: SAE, store, split and seed that the figures belong to.
     """
 
     rows: tuple[Measurement, ...]
     curves: tuple[Curve, ...] = ()
+    tables: tuple[Table, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -58,6 +61,15 @@ class EvaluationReport:
         """Names of the curves of each metric that ran, in its order."""
         return {name: tuple(own) for name, own in self.about.get("curves", {}).items()}
 
+    def details(self, name: str) -> Table | None:
+        """The table of that name, None if no metric made it."""
+        return next((table for table in self.tables if table.name == name), None)
+
+    @property
+    def tables_of(self) -> dict[str, tuple[str, ...]]:
+        """Names of the tables of each metric that ran, in its order."""
+        return {name: tuple(own) for name, own in self.about.get("tables", {}).items()}
+
     def to_json(self) -> dict[str, Any]:
         """The report as plain data, as `docs/schemas/evaluation-1.json` describes it."""
         return {
@@ -65,6 +77,7 @@ class EvaluationReport:
             "about": self.about,
             "rows": [row.to_json() for row in self.rows],
             "curves": [asdict(curve) for curve in self.curves],
+            "tables": [table.to_json() for table in self.tables],
             "skipped": self.skipped,
         }
 
@@ -87,15 +100,17 @@ class EvaluationReport:
                     Curve(c["name"], c["meaning"], tuple(c["x"]), tuple(c["y"]))
                     for c in content["curves"]
                 ),
+                # Reports of the first versions have none.
+                tables=tuple(Table.from_json(table) for table in content.get("tables", ())),
                 skipped=dict(content["skipped"]),
                 about=dict(content["about"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"{path} is a damaged evaluation report: {error!r}") from error
 
-    def table(self) -> Table:
+    def table(self) -> RichTable:
         """The figures as a table for a terminal."""
-        table = Table(title=self._title(), title_justify="left")
+        table = RichTable(title=self._title(), title_justify="left")
         table.add_column("figure")
         table.add_column("value", justify="right")
         table.add_column("± s.e.", justify="right")
@@ -116,7 +131,8 @@ class EvaluationReport:
             for name, why in self.skipped.items()
         )
         caption = html.escape(self._title())
-        return f"<table><caption>{caption}</caption><tr>{head}</tr>{body}</table>{notes}"
+        details = "".join(map(_folded, self.tables))
+        return f"<table><caption>{caption}</caption><tr>{head}</tr>{body}</table>{details}{notes}"
 
     def _title(self) -> str:
         about = self.about
@@ -138,3 +154,14 @@ class EvaluationReport:
             )
             for row in self.rows
         ]
+
+
+def _folded(table: Table) -> str:
+    """A table that opens on a click."""
+
+    def row(cells: Iterable[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
+
+    body = row(table.columns, "th") + "".join(row(cells, "td") for cells in table.cells())
+    title = html.escape(f"{table.name}: {table.meaning}")
+    return f"<details><summary>{title}</summary><table>{body}</table></details>"

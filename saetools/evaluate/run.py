@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from saetools import progress
-from saetools.corpus import Corpus, Document
+from saetools.corpus import Corpus, Document, LabelledTexts
 from saetools.errors import ConfigError
 from saetools.evaluate.base import METRICS, Findings, Metric
 from saetools.evaluate.context import MetricContext, Split, store_hook
@@ -31,6 +31,9 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     split: Split = "held_out",
     n_docs: int | None = None,
+    labelled: Sequence[LabelledTexts] = (),
+    concept_pairs: Sequence[tuple[str, str]] = (),
+    twins: Sequence[SAE] = (),
     seed: int = 0,
 ) -> EvaluationReport:
     """Measure an SAE.
@@ -44,6 +47,11 @@ def evaluate(
             out with a logged reason.
         split: documents to measure on; the default was kept from training.
         n_docs: documents for metrics that run the model; None: all of the split.
+        labelled: texts with concepts, for metrics of concepts; the model reads up to 500 a
+            concept. None given: the store's documents of the split with their labels.
+        concept_pairs: for scr: (kept, removed), of concepts that occur together and apart; none:
+            the pair of which every combination is frequent.
+        twins: SAEs of other seeds on the same store, for stability.
         seed: of the choice of documents and of the resampling behind standard errors.
 
     Raises:
@@ -70,6 +78,9 @@ def evaluate(
         split=split,
         n_docs=n_docs,
         seed=seed,
+        labelled=tuple(labelled),
+        pairs=tuple((first, second) for first, second in concept_pairs),
+        twins=tuple(twins),
     )
     chosen, skipped = _choose(ctx, metrics)
     about = _about(ctx, list(chosen))  # first, since it refuses an empty split
@@ -82,6 +93,7 @@ def evaluate(
     return EvaluationReport(
         rows=tuple(row for found in findings.values() for row in found.measurements),
         curves=tuple(curve for found in findings.values() for curve in found.curves),
+        tables=tuple(table for found in findings.values() for table in found.tables),
         skipped=skipped,
         about={**about, **_parts(findings)},
     )
@@ -107,7 +119,7 @@ def _choose(
 
 
 def _parts(findings: dict[str, Findings]) -> dict[str, dict[str, list[str]]]:
-    """Which figures and curves are whose."""
+    """Which figures, curves and tables are whose."""
     return {
         "figures": {
             name: [row.figure.name for row in found.measurements]
@@ -115,6 +127,9 @@ def _parts(findings: dict[str, Findings]) -> dict[str, dict[str, list[str]]]:
         },
         "curves": {
             name: [curve.name for curve in found.curves] for name, found in findings.items()
+        },
+        "tables": {
+            name: [table.name for table in found.tables] for name, found in findings.items()
         },
     }
 
@@ -130,6 +145,7 @@ def _about(ctx: MetricContext, metrics: list[str]) -> dict[str, Any]:
         "split": ctx.split,
         "n_docs": len(ctx.docs),
         "n_docs_through_model": model_docs,
+        "labelled": [texts.name for texts in ctx.labelled],
         "metrics": metrics,
         "seed": ctx.seed,
     }

@@ -193,6 +193,12 @@ def _section(
         "figures": [row for row in rows if row not in by_width],
         "by_width": [*_width_curves(rows, reports)],
         "curves": [_curve(name, reports) for name in drawn],
+        "tables": [
+            {**table.to_json(), "label": label_of(table.name), "sae": name}
+            for name, report in reports.items()
+            for table in report.tables
+            if table.name in report.tables_of.get(metric, ())
+        ],
     }
 
 

@@ -4,7 +4,7 @@ from saetools.train.calibrate import calibrate
 from saetools.train.config import TrainConfig
 from saetools.train.health import HealthReport, health_report
 from saetools.train.loop import train, train_many
-from saetools.train.matching import Stability, stability
+from saetools.train.matching import Stability, matched_cosines, stability
 from saetools.train.sinks.jsonl import read_metrics
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "TrainConfig",
     "calibrate",
     "health_report",
+    "matched_cosines",
     "read_metrics",
     "stability",
     "train",

@@ -20,7 +20,7 @@ from saetools.errors import ConfigError, FormatError, ShapeError
 from saetools.repro import read_json, write_json
 from saetools.sae import SAE
 
-__all__ = ["MOST_LATENTS", "Matching", "Stability", "stability"]
+__all__ = ["MOST_LATENTS", "Matching", "Stability", "matched_cosines", "stability"]
 
 _FORMAT = "saetools-stability/1"
 
@@ -109,16 +109,29 @@ def stability(sae_a: SAE, sae_b: SAE, *, matching: Matching = "auto") -> Stabili
             "take too much memory and time; pass matching='nearest'"
         )
     exact = matching == "hungarian" or (matching == "auto" and largest <= MOST_LATENTS)
-    rows, others = sorted((_unit_rows(sae_a), _unit_rows(sae_b)), key=len)
-    cosine = _hungarian(rows, others) if exact else _nearest(rows, others)
+    cosine = matched_cosines(sae_a.W_dec, sae_b.W_dec, exact=exact)
     at_70, at_90 = (float((cosine > level).double().mean()) for level in _LEVELS)
     name = "hungarian" if exact else "nearest"
     return Stability(name, len(cosine), float(cosine.double().mean()), at_70, at_90)
 
 
-@torch.no_grad()
-def _unit_rows(sae: SAE) -> Float[Tensor, "n_latents d_in"]:
-    return torch.nn.functional.normalize(sae.W_dec.detach().float().cpu(), dim=1)
+def matched_cosines(
+    rows: Float[Tensor, "a d_in"], others: Float[Tensor, "b d_in"], *, exact: bool | None = None
+) -> Float[Tensor, " n"]:
+    """Cosine of each row of the smaller matrix with its partner in the larger one.
+
+    Args:
+        exact: one to one by Hungarian matching, or else each with its nearest; None: as
+            `stability` decides.
+    """
+    if exact is None:
+        exact = max(len(rows), len(others)) <= MOST_LATENTS
+    few, many = sorted((_unit_rows(rows), _unit_rows(others)), key=len)
+    return _hungarian(few, many) if exact else _nearest(few, many)
+
+
+def _unit_rows(rows: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
+    return torch.nn.functional.normalize(rows.detach().float().cpu(), dim=1)
 
 
 def _hungarian(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 import saetools as st
+from saetools.corpus import LabelledTexts
 from saetools.evaluate import METRICS, evaluate
 from saetools.models.base import LanguageModel, SubjectModel, TextEncoder
 from saetools.sae import build_sae
@@ -17,6 +18,19 @@ TEXTS = [
     for other in ("tree", "sun", "fish")
     for place in ("water", "garden", "house", "city")
 ]
+ENDS = ("now", "again", "then", "there", "too", "once", "all day", "")
+# Who sees and where are concepts that occur together, each alone, and not at all.
+LABELLED = LabelledTexts(
+    tuple(f"{text} {end}" for text in TEXTS for end in ENDS),
+    tuple(
+        frozenset(
+            word for word, told in zip(text.split()[1::6], (i % 2, i % 4 > 1), strict=True) if told
+        )
+        for text in TEXTS
+        for i in range(len(ENDS))
+    ),
+    "who and where",
+)
 
 Subject = tuple[SubjectModel, ActivationStore]
 
@@ -40,22 +54,40 @@ def test_metric_keeps_the_contract(name: str, subject: Subject) -> None:
     metric = METRICS.get(name)()
     if metric.needs not in (None, model.kind):
         pytest.skip(f"{name} runs a {metric.needs}")
-    sae = build_sae("topk", d_in=64, n_latents=128, k=8, meta={"hook_name": HOOK})
+    sae, twin = (
+        build_sae("topk", d_in=64, n_latents=128, k=8, meta={"hook_name": HOOK}, seed=seed)
+        for seed in (0, 1)
+    )
     once, again = (
-        evaluate(sae, store, model=model, corpus=TEXTS, metrics=[name], n_docs=16, seed=5)
+        evaluate(
+            sae,
+            store,
+            model=model,
+            corpus=TEXTS,
+            metrics=[name],
+            n_docs=16,
+            labelled=[LABELLED],
+            twins=[twin],
+            seed=5,
+        )
         for _ in range(2)
     )
     assert str(once.values) == str(again.values)  # as text, so that NaN equals NaN
     assert str(once.stderr) == str(again.stderr)
+    assert str(once.tables) == str(again.tables)
     assert [f.name for f in metric.figures] == list(once.values)
     for row in once.rows:
         low, high = row.figure.range
         assert row.value != row.value or low <= row.value <= high, row.figure.name
         assert len(row.figure.meaning) > 10
         assert row.stderr != row.stderr or row.stderr >= 0
+        assert row.stderr_concepts != row.stderr_concepts or row.stderr_concepts >= 0
+    for table in once.tables:
+        assert table.rows
+        assert {len(row) for row in table.rows} == {len(table.columns)}
 
 
-def test_the_four_metrics_of_the_package_are_found() -> None:
-    assert {"reconstruction", "sparsity", "loss_recovered", "embedding_cosine"} <= set(
-        METRICS.names()
-    )
+def test_the_metrics_of_the_package_are_found() -> None:
+    of_sae = {"reconstruction", "sparsity", "loss_recovered", "embedding_cosine", "stability"}
+    of_concepts = {"sparse_probing", "separability", "scr", "tpp"}
+    assert of_sae | of_concepts <= set(METRICS.names())

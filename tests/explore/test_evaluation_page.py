@@ -13,7 +13,7 @@ import pytest
 
 from saetools.errors import ConfigError
 from saetools.evaluate import EvaluationReport, Figure
-from saetools.evaluate.base import Curve
+from saetools.evaluate.base import Curve, Table
 from saetools.explore import show_evaluation
 
 PageReader = Callable[..., str]
@@ -40,6 +40,7 @@ def report(
             EXTRA.measured(math.nan),
         ),
         curves=(Curve("log10_firing_rate", "live latents", (-2.0, -1.0, 0.0), (3.0, 5.0)),),
+        tables=(Table("by_concept", "one row a concept", ("concept", "auroc"), (("owl", 0.75),)),),
         skipped={"loss_recovered": "it runs a language model"},
         about={
             "sae": {"type": "topk", "d_in": 4, "n_latents": 16, "k": 2},
@@ -50,6 +51,7 @@ def report(
             "n_docs": 12,
             "figures": {"reconstruction": ["fvu", "fvu_at_8", "cosine", "dead_fraction"]},
             "curves": {"reconstruction": ["log10_firing_rate"]},
+            "tables": {"reconstruction": ["by_concept"]},
         },
     )
 
@@ -109,6 +111,7 @@ def test_the_page_shows_each_metric_with_its_figures_side_by_side(
     assert "FVU at 8" not in text, "figures at a width are the plot's"
     assert "Other figures" in text, "a figure of no known metric is not lost"
     assert "Loss recovered It runs a language model" in text.replace("it runs", "It runs")
+    assert text.count("concept auroc owl 0.75") == 2, "a table for each SAE"
     assert dom.count('class="chart-svg"') == 3  # intervals, by width, firing rates
 
 

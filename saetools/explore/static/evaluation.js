@@ -22,7 +22,7 @@ function showEvaluation({ title, facts, notes, saes: plainSaes, sections, skippe
   if (location.hash.length > 1) byId(location.hash.slice(1))?.scrollIntoView({ behavior: "instant" });
 }
 
-function sectionNode({ name, label, meaning, figures, by_width: byWidth, curves }, saes, charts) {
+function sectionNode({ name, label, meaning, figures, by_width: byWidth, curves, tables }, saes, charts) {
   const wide = intervalsChart(figures, saes);
   const small = [...byWidth, ...curves].map((curve) => seriesChart(curve, saes)).filter((chart) => chart !== null);
   charts.push(...(wide ? [wide] : []), ...small);
@@ -30,7 +30,22 @@ function sectionNode({ name, label, meaning, figures, by_width: byWidth, curves 
     h("h2", {}, label), meaning ? h("p", { class: "note" }, meaning) : null,
     figures.length ? h("div", { class: "scroll-x", tabindex: "0", role: "region", "aria-label": `Figures of ${label}` },
       figuresTable(figures, saes)) : null,
-    wide || small.length ? h("div", { class: "charts" }, [wide, ...small].filter((c) => c).map(({ node }) => node)) : null);
+    wide || small.length ? h("div", { class: "charts" }, [wide, ...small].filter((c) => c).map(({ node }) => node)) : null,
+    tables.map((table) => detailsTable(table, saes.length > 1)));
+}
+
+// A table of one SAE, folded up: one row a concept, say.
+function detailsTable({ label, meaning, columns, rows, sae }, several) {
+  const numbers = columns.map((_, i) => rows.every((row) => typeof row[i] !== "string"));
+  const side = (i) => ({ class: numbers[i] ? "number" : null });
+  return h("details", { class: "all-figures" },
+    h("summary", {}, `${label}, ${format.plural(rows.length, "row")}${several ? `: ${sae}` : ""}`),
+    h("p", { class: "note" }, meaning),
+    h("div", { class: "scroll-x", tabindex: "0", role: "region", "aria-label": label },
+      h("table", { class: "plain" },
+        h("thead", {}, h("tr", {}, columns.map((name, i) => h("th", { scope: "col", ...side(i) }, name)))),
+        h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, i) => h("td", side(i),
+          typeof cell === "string" ? cell : format.figure(cell)))))))));
 }
 
 function figuresTable(figures, saes) {
