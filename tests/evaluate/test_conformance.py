@@ -55,7 +55,12 @@ def test_metric_keeps_the_contract(name: str, subject: Subject) -> None:
         assert row.stderr != row.stderr or row.stderr >= 0
 
 
-def test_the_four_metrics_of_the_package_are_found() -> None:
-    assert {"reconstruction", "sparsity", "loss_recovered", "embedding_cosine"} <= set(
-        METRICS.names()
-    )
+def test_the_metrics_of_reconstruction_and_behaviour_are_found() -> None:
+    assert {
+        "decoder_geometry",
+        "embedding_cosine",
+        "loss_recovered",
+        "reconstruction",
+        "retrieval",
+        "sparsity",
+    } <= set(METRICS.names())
