@@ -87,10 +87,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Findings:
-    """What one metric found."""
+    """What one metric found.
+
+    Args:
+        measurements: its figures; none where it had to give up.
+        curves: points to plot.
+        skipped: why it gave up, where only trying could show that it cannot be measured here.
+    """
 
     measurements: tuple[Measurement, ...]
     curves: tuple[Curve, ...] = ()
+    skipped: str | None = None
 
 
 class Metric(ABC):

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saetools.corpus import ConceptLabels, Question
 from saetools.errors import ConfigError, ShapeError
 from saetools.models.base import SubjectModel
 from saetools.sae import SAE
@@ -26,11 +27,12 @@ _BATCH_TOKENS = 4096
 
 
 class EncodedBatch(NamedTuple):
-    """Consecutive tokens of the split: activations, their latents, and the document of each."""
+    """Consecutive tokens: activations, their latents, and document and row in the store of each."""
 
     x: Float[Tensor, "n d_in"]
     latents: SparseLatents
     doc: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class MetricContext:
         split: which documents to measure on.
         n_docs: how many of them metrics that run the model use; None: all.
         seed: of every random choice.
+        concepts: which concepts are on at each row of the store, where that is known.
+        questions: facts that the model may know, where they are given.
     """
 
     sae: SAE
@@ -56,6 +60,8 @@ class MetricContext:
     split: Split = "held_out"
     n_docs: int | None = None
     seed: int = 0
+    concepts: ConceptLabels | None = None
+    questions: tuple[Question, ...] = ()
     _memo: dict[int, SparseLatents] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -108,7 +114,7 @@ class MetricContext:
             x = batch.x.to(self.sae.device)
             with torch.no_grad():
                 latents = self._latents(number, x)
-            yield EncodedBatch(x, latents, np.asarray(batch.doc, dtype=np.int64))
+            yield EncodedBatch(x, latents, np.asarray(batch.doc, dtype=np.int64), batch.row)
 
     def _latents(self, number: int, x: Tensor) -> SparseLatents:
         if number in self._memo:

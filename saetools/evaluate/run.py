@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from saetools import progress
-from saetools.corpus import Corpus, Document
-from saetools.errors import ConfigError
+from saetools.corpus import ConceptLabels, Corpus, Document, Question
+from saetools.errors import ConfigError, ShapeError
 from saetools.evaluate.base import METRICS, Findings, Metric
 from saetools.evaluate.context import MetricContext, Split, store_hook
 from saetools.evaluate.documents import store_texts
@@ -32,6 +32,8 @@ def evaluate(
     split: Split = "held_out",
     n_docs: int | None = None,
     seed: int = 0,
+    concepts: ConceptLabels | None = None,
+    questions: Iterable[Question] = (),
 ) -> EvaluationReport:
     """Measure an SAE.
 
@@ -45,11 +47,14 @@ def evaluate(
         split: documents to measure on; the default was kept from training.
         n_docs: documents for metrics that run the model; None: all of the split.
         seed: of the choice of documents and of the resampling behind standard errors.
+        concepts: which concepts are on at each row of the store, for metrics of planted truth.
+        questions: facts that the model may know, for metrics of attributes.
 
     Raises:
         UnknownNameError: no metric of that name.
         ConfigError: a metric that was asked for lacks its model or corpus, or the SAE, store and
             corpus do not belong together.
+        ShapeError: the concepts are not labelled row by row of this store.
 
     >>> report = evaluate(sae, store, metrics=["reconstruction"])    # doctest: +SKIP
     >>> report.values["fvu"]                                         # doctest: +SKIP
@@ -61,6 +66,11 @@ def evaluate(
             f"evaluate: this {sae.config.type} reconstructs {sae.target_hook_name} and not what it "
             "reads, and no metric measures that yet; compare sae(x) with rows of that hook"
         )
+    if concepts is not None and len(concepts) != store.n_tokens:
+        raise ShapeError(
+            f"evaluate: concepts label {len(concepts):,} rows, but {store.path} has "
+            f"{store.n_tokens:,}; label every row of the store, in its order"
+        )
     ctx = MetricContext(
         sae=sae,
         store=store,
@@ -70,18 +80,24 @@ def evaluate(
         split=split,
         n_docs=n_docs,
         seed=seed,
+        concepts=concepts,
+        questions=tuple(questions),
     )
     chosen, skipped = _choose(ctx, metrics)
     about = _about(ctx, list(chosen))  # first, since it refuses an empty split
-    findings: list[Findings] = []
+    findings: dict[str, Findings] = {}
     with progress.task("evaluate", total=len(chosen), unit="metrics") as task:
         for name, metric in chosen.items():
             task.note(metric=name)
-            findings.append(metric.compute(ctx))
+            findings[name] = metric.compute(ctx)
             task.advance()
+    for name, found in findings.items():
+        if found.skipped is not None:
+            logger.info("metric %s gave up: %s", name, found.skipped)
+            skipped[name] = found.skipped
     return EvaluationReport(
-        rows=tuple(row for found in findings for row in found.measurements),
-        curves=tuple(curve for found in findings for curve in found.curves),
+        rows=tuple(row for found in findings.values() for row in found.measurements),
+        curves=tuple(curve for found in findings.values() for curve in found.curves),
         skipped=skipped,
         about=about,
     )

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 import saetools as st
+from saetools.corpus import ConceptLabels
 from saetools.evaluate import METRICS, evaluate
 from saetools.models.base import LanguageModel, SubjectModel, TextEncoder
 from saetools.sae import build_sae
@@ -34,6 +36,17 @@ def subject(
         yield model, store
 
 
+def places(model: SubjectModel, store: ActivationStore) -> ConceptLabels:
+    """The last words of the texts, and that they are places."""
+    names = ("water", "garden", "house", "city")
+    text = TEXTS[0].rsplit(" ", 1)[0]
+    n_before = int(model.tokenize([text]).content.sum())
+    on = np.zeros((store.n_tokens, 5), dtype=bool)
+    for doc, (start, stop) in enumerate(store.doc_spans):
+        on[start + n_before : stop, [0, 1 + names.index(TEXTS[doc].rsplit(" ", 1)[1])]] = True
+    return ConceptLabels(("place", *names), on, dict.fromkeys(names, "place"))
+
+
 @pytest.mark.parametrize("name", METRICS.names())
 def test_metric_keeps_the_contract(name: str, subject: Subject) -> None:
     model, store = subject
@@ -42,11 +55,21 @@ def test_metric_keeps_the_contract(name: str, subject: Subject) -> None:
         pytest.skip(f"{name} runs a {metric.needs}")
     sae = build_sae("topk", d_in=64, n_latents=128, k=8, meta={"hook_name": HOOK})
     once, again = (
-        evaluate(sae, store, model=model, corpus=TEXTS, metrics=[name], n_docs=16, seed=5)
+        evaluate(
+            sae,
+            store,
+            model=model,
+            corpus=TEXTS,
+            metrics=[name],
+            n_docs=16,
+            seed=5,
+            concepts=places(model, store),
+        )
         for _ in range(2)
     )
     assert str(once.values) == str(again.values)  # as text, so that NaN equals NaN
     assert str(once.stderr) == str(again.stderr)
+    assert once.skipped == {}
     assert [f.name for f in metric.figures] == list(once.values)
     for row in once.rows:
         low, high = row.figure.range
