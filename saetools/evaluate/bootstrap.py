@@ -57,7 +57,9 @@ def stderr(
     if n_docs < 2:
         return float("nan")
     with np.errstate(invalid="ignore", divide="ignore"):
-        return float(np.nanstd(statistic(resample(n_docs, seed=seed, n_draws=n_draws)), ddof=1))
+        draws = statistic(resample(n_docs, seed=seed, n_draws=n_draws))
+    known = draws[~np.isnan(draws)]
+    return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
 
 
 def ratio_stderr(above: Floats, below: Floats, *, seed: int) -> float:

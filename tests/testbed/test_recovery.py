@@ -8,8 +8,9 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import precision_recall_fscore_support
 
 from saetools.sae import SAE, build_sae
+from saetools.testbed.planting import SyntheticConfig
 from saetools.testbed.recovery import match_directions, recovery, recovery_report
-from saetools.testbed.synthetic import SyntheticConfig, SyntheticSource
+from saetools.testbed.synthetic import SyntheticSource
 
 CONFIG = SyntheticConfig(d_in=32, n_concepts=24, mean_active=4, frequency_exponent=1.0)
 

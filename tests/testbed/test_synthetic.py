@@ -10,7 +10,8 @@ import saetools as st
 from saetools.errors import ConfigError, HookNotFoundError
 from saetools.sae import build_sae
 from saetools.store import ActivationSource
-from saetools.testbed.synthetic import CHILD_CHANCE, SyntheticConfig, SyntheticSource
+from saetools.testbed.planting import CHILD_CHANCE, SyntheticConfig
+from saetools.testbed.synthetic import SyntheticSource
 
 
 def truth(source: SyntheticSource, split: str = "all") -> torch.Tensor:
