@@ -9,7 +9,7 @@ weights and the order of the rows. Each library trains with its own optimiser, i
 dead-latent rule and normalisation (SAELens: expected_average_only_in; dictionary_learning:
 normalize_activations), and in one of two ways:
 
-    as it comes  ours: learning rate 1e-3 with a rise over 5 % and a fall over 20 % of the run;
+    as it comes  ours: learning rate 3e-3 with a rise over 5 % and a fall over 20 % of the run;
                  SAELens: 3e-4, constant; dictionary_learning: 2e-4 sqrt(16384 / n_latents), a rise
                  over 1000 steps
     set as ours  the peers with the learning rate, rise and fall that ours has by default; SAELens,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from saetools.cli.demo import STAGES, run_all
+from saetools.cli.demo import HALVES, run_halves
 from saetools.cli.find import open_run
 from saetools.config import load_config
 
@@ -37,11 +37,12 @@ def test_run_names_are_unique():
 
 def test_the_demo_is_the_packaged_recipe():
     link = ROOT / "configs/recipes/demo_minilm_l3.yaml"
-    packaged = ROOT / "saetools/cli/demo.yaml"
+    packaged = ROOT / "saetools/cli/demo_encoder.yaml"
     assert link.read_text() == packaged.read_text()
 
 
 def test_the_tiny_config_runs_the_whole_path_offline(tmp_path: Path):
-    outcome = run_all(open_run(ROOT / "configs/tiny/tiny_topk.yaml", out=tmp_path / "run"))
-    assert {row["stage"] for row in outcome.table} == set(STAGES)
+    run = open_run(ROOT / "configs/tiny/tiny_topk.yaml", out=tmp_path / "run")
+    outcome = run_halves({"encoder": run})
+    assert {row["stage"] for row in outcome.table} == set(HALVES["encoder"].stages)
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000

@@ -47,6 +47,8 @@ FLAGS = {
     "store info": SHARED,
     "store merge": RUN,
     "store verify": SHARED | {"--quiet"},
+    "testbed info": SHARED,
+    "testbed train": RUN | {"--variant", "--device", "--resume", "--no-resume", "--dry-run"},
     "train": WORK | {"--resume", "--no-resume", "--dry-run", "--sweep"},
 }
 

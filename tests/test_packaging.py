@@ -33,6 +33,8 @@ def test_the_wheel_holds_the_library_and_its_data(tmp_path: Path) -> None:
         "saetools_kernels/py.typed",
         "saetools/cli/demo.yaml",
         "saetools/explore/static/page.html",
+        "saetools/models/data/planted/base/model.safetensors",
+        "saetools/models/data/planted/oracle-1/SHA256SUMS",
         "saetools/sae/archs/matryoshka.py",
         "saetools_kernels/sparse_decode/kernel.py",
     ):

@@ -26,6 +26,7 @@ from saetools.cli import (
     name,
     steer,
     store,
+    testbed,
     train,
 )
 from saetools.errors import SaetoolsError
@@ -114,6 +115,11 @@ _store = typer.Typer(no_args_is_help=True, help="Look into a store of activation
 for _name, _command in store.COMMANDS.items():
     _store.command(_name, help=_help(_command))(_command)
 app.add_typer(_store, name="store", rich_help_panel="Look and act")
+
+_testbed = typer.Typer(no_args_is_help=True, help="A world whose truth is known, and its models.")
+for _name, _command in testbed.COMMANDS.items():
+    _testbed.command(_name, help=_help(_command))(_command)
+app.add_typer(_testbed, name="testbed", rich_help_panel="Start")
 
 
 def _print_error(message: str) -> None:

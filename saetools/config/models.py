@@ -43,7 +43,7 @@ class SubjectConfig(_Strict):
     """The subject model: the model whose activations are read."""
 
     model: str = Field(
-        min_length=1, description="tiny, tiny-encoder, minilm, a directory, or a hub name"
+        min_length=1, description="planted, tiny, tiny-encoder, minilm, a directory, or a hub name"
     )
     kind: Literal["auto", "language_model", "text_encoder"] = Field(
         default="auto", description="auto: read from the model's own config.json"

@@ -9,6 +9,7 @@ from saetools.corpus.base import (
     Message,
     load_corpus,
 )
+from saetools.corpus.concepts import ConceptLabels, ConceptSpan, Family
 from saetools.corpus.fit import check_tokens, for_model, render_chats
 from saetools.corpus.labelled import LabelledTexts, load_labelled
 from saetools.corpus.questions import Question, load_questions, save_questions
@@ -16,10 +17,13 @@ from saetools.corpus.split import held_out
 
 __all__ = [
     "CORPORA",
+    "ConceptLabels",
+    "ConceptSpan",
     "Corpus",
     "CorpusConfig",
     "CorpusSource",
     "Document",
+    "Family",
     "LabelledTexts",
     "Message",
     "Question",

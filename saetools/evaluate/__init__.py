@@ -1,4 +1,4 @@
-"""Measure an SAE: how well it reconstructs, how sparse it is, what the model makes of it."""
+"""Measure an SAE (reconstruction, sparsity, what a model makes of it), and an unlearning."""
 
 from saetools.evaluate.ablation import (
     ChosenLatent,
@@ -20,6 +20,13 @@ from saetools.evaluate.base import (
 from saetools.evaluate.context import MetricContext, Split
 from saetools.evaluate.report import EvaluationReport
 from saetools.evaluate.run import evaluate
+from saetools.evaluate.unlearning import (
+    UnlearningData,
+    UnlearningReport,
+    UnlearningSettings,
+    evaluate_unlearning,
+    intervened,
+)
 
 __all__ = [
     "METRICS",
@@ -37,6 +44,11 @@ __all__ = [
     "ProbeRow",
     "Split",
     "Table",
+    "UnlearningData",
+    "UnlearningReport",
+    "UnlearningSettings",
     "concept_ablation",
     "evaluate",
+    "evaluate_unlearning",
+    "intervened",
 ]

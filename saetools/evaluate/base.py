@@ -139,11 +139,19 @@ class Table:
 
 @dataclass(frozen=True)
 class Findings:
-    """What one metric found."""
+    """What one metric found.
+
+    Args:
+        measurements: its figures; none where it had to give up.
+        curves: points to plot.
+        tables: rows to read, e.g. one a concept.
+        skipped: why it gave up, where only trying could show that it cannot be measured here.
+    """
 
     measurements: tuple[Measurement, ...]
     curves: tuple[Curve, ...] = ()
     tables: tuple[Table, ...] = ()
+    skipped: str | None = None
 
 
 class Metric(ABC):

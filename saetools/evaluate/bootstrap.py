@@ -4,13 +4,40 @@ Tokens of one document resemble each other, so documents are resampled, never to
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Floats", "interval", "mean_stderr", "ratio_stderr", "resample", "stderr"]
+__all__ = [
+    "Estimate",
+    "Floats",
+    "interval",
+    "mean_stderr",
+    "ratio_stderr",
+    "resample",
+    "stderr",
+]
 
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its value in each resample, (n_draws,)."""
+
+    value: float
+    draws: Floats
+
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        return Estimate(self.value - other.value, self.draws - other.draws)
+
+    @classmethod
+    def of(cls, function: Callable[..., Floats], *parts: "Estimate") -> "Estimate":
+        """A function of estimates, which are drawn together: `function` acts entry by entry."""
+        with np.errstate(all="ignore"):
+            value = float(function(*(np.float64(part.value) for part in parts)))
+            return cls(value, np.asarray(function(*(part.draws for part in parts))))
 
 
 def resample(n_docs: int, *, seed: int, n_draws: int = 200) -> Floats:
@@ -30,7 +57,9 @@ def stderr(
     if n_docs < 2:
         return float("nan")
     with np.errstate(invalid="ignore", divide="ignore"):
-        return float(np.nanstd(statistic(resample(n_docs, seed=seed, n_draws=n_draws)), ddof=1))
+        draws = statistic(resample(n_docs, seed=seed, n_draws=n_draws))
+    known = draws[~np.isnan(draws)]
+    return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
 
 
 def ratio_stderr(above: Floats, below: Floats, *, seed: int) -> float:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saetools.corpus import LabelledTexts
+from saetools.corpus import ConceptLabels, LabelledTexts, Question
 from saetools.errors import ConfigError, ShapeError
 from saetools.evaluate.concepts.choose import Chosen, choose_texts
 from saetools.evaluate.concepts.pooled import PooledTexts, TokenRows, pool_batches, pool_texts
@@ -29,11 +29,12 @@ _BATCH_TOKENS = 4096
 
 
 class EncodedBatch(NamedTuple):
-    """Consecutive tokens of the split: activations, their latents, and the document of each."""
+    """Consecutive tokens: activations, their latents, and document and row in the store of each."""
 
     x: Float[Tensor, "n d_in"]
     latents: SparseLatents
     doc: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class MetricContext:
         labelled: texts with concepts; none: the documents of the split with the corpus' labels.
         pairs: pairs of concepts that scr is asked for; none: it picks one.
         twins: SAEs of other seeds on the same store.
+        concepts: which concepts are on at each row of the store, where that is known.
+        questions: facts that the model may know, where they are given.
     """
 
     sae: SAE
@@ -66,6 +69,8 @@ class MetricContext:
     labelled: tuple[LabelledTexts, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     twins: tuple[SAE, ...] = ()
+    concepts: ConceptLabels | None = None
+    questions: tuple[Question, ...] = ()
     _memo: dict[int, SparseLatents] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -169,7 +174,7 @@ class MetricContext:
             x = batch.x.to(self.sae.device)
             with torch.no_grad():
                 latents = self._latents(number, x)
-            yield EncodedBatch(x, latents, np.asarray(batch.doc, dtype=np.int64))
+            yield EncodedBatch(x, latents, np.asarray(batch.doc, dtype=np.int64), batch.row)
 
     def _rows_of(self, place: npt.NDArray[np.int64]) -> Iterator[TokenRows]:
         """Tokens of the documents that have a place, numbered by it."""

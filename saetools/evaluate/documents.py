@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,16 @@ from saetools.errors import ConfigError
 from saetools.models.base import SubjectModel, TokenBatch
 from saetools.store import ActivationStore
 
-__all__ = ["DocumentBatch", "document_batches", "store_texts"]
+__all__ = ["DocumentBatch", "Tokenizes", "document_batches", "store_texts"]
+
+
+class Tokenizes(Protocol):
+    """Anything that makes token batches of texts, as every subject model does."""
+
+    def tokenize(
+        self, texts: Sequence[str | Sequence[int]], *, ctx_len: int | None = None
+    ) -> TokenBatch:
+        """Tokenize texts, or complete token ids, right-padded."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ class DocumentBatch:
 
 
 def document_batches(
-    model: SubjectModel,
+    model: Tokenizes,
     texts: Sequence[str | Sequence[int]],
     *,
     ctx_len: int | None,

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from saetools.models.base import Edit
 
-__all__ = ["replaced_by"]
+__all__ = ["everywhere", "replaced_by"]
 
 
 def replaced_by(vector: Float[Tensor, " d_in"]) -> Edit:
@@ -18,3 +18,8 @@ def replaced_by(vector: Float[Tensor, " d_in"]) -> Edit:
         return torch.where(content.unsqueeze(-1), vector.to(x.device, x.dtype), x)
 
     return edit
+
+
+def everywhere(edit: Edit, mask: Bool[Tensor, "batch pos"]) -> Edit:
+    """The same edit at every token of `mask`, special ones included."""
+    return lambda x, _content: edit(x, mask.to(x.device))

@@ -51,13 +51,28 @@ class EvaluationReport:
         """The curve of that name, None if no metric drew it."""
         return next((curve for curve in self.curves if curve.name == name), None)
 
+    @property
+    def figures_of(self) -> dict[str, tuple[str, ...]]:
+        """Names of the figures of each metric that ran, in its order."""
+        return {name: tuple(own) for name, own in self.about.get("figures", {}).items()}
+
+    @property
+    def curves_of(self) -> dict[str, tuple[str, ...]]:
+        """Names of the curves of each metric that ran, in its order."""
+        return {name: tuple(own) for name, own in self.about.get("curves", {}).items()}
+
     def details(self, name: str) -> Table | None:
         """The table of that name, None if no metric made it."""
         return next((table for table in self.tables if table.name == name), None)
 
-    def save(self, path: str | Path) -> Path:
-        """Write the report as JSON."""
-        content = {
+    @property
+    def tables_of(self) -> dict[str, tuple[str, ...]]:
+        """Names of the tables of each metric that ran, in its order."""
+        return {name: tuple(own) for name, own in self.about.get("tables", {}).items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain data, as `docs/schemas/evaluation-1.json` describes it."""
+        return {
             "format": _FORMAT,
             "about": self.about,
             "rows": [row.to_json() for row in self.rows],
@@ -65,7 +80,10 @@ class EvaluationReport:
             "tables": [table.to_json() for table in self.tables],
             "skipped": self.skipped,
         }
-        return write_json(path, content)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the report as JSON."""
+        return write_json(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> "EvaluationReport":

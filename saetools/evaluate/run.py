@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from saetools import progress
-from saetools.corpus import Corpus, Document, LabelledTexts
-from saetools.errors import ConfigError
+from saetools.corpus import ConceptLabels, Corpus, Document, LabelledTexts, Question
+from saetools.errors import ConfigError, ShapeError
 from saetools.evaluate.base import METRICS, Findings, Metric
 from saetools.evaluate.context import MetricContext, Split, store_hook
 from saetools.evaluate.documents import store_texts
@@ -35,6 +35,8 @@ def evaluate(
     concept_pairs: Sequence[tuple[str, str]] = (),
     twins: Sequence[SAE] = (),
     seed: int = 0,
+    concepts: ConceptLabels | None = None,
+    questions: Iterable[Question] = (),
 ) -> EvaluationReport:
     """Measure an SAE.
 
@@ -53,11 +55,14 @@ def evaluate(
             the pair of which every combination is frequent.
         twins: SAEs of other seeds on the same store, for stability.
         seed: of the choice of documents and of the resampling behind standard errors.
+        concepts: which concepts are on at each row of the store, for metrics of planted truth.
+        questions: facts that the model may know, for metrics of attributes.
 
     Raises:
         UnknownNameError: no metric of that name.
         ConfigError: a metric that was asked for lacks its model or corpus, or the SAE, store and
             corpus do not belong together.
+        ShapeError: the concepts are not labelled row by row of this store.
 
     >>> report = evaluate(sae, store, metrics=["reconstruction"])    # doctest: +SKIP
     >>> report.values["fvu"]                                         # doctest: +SKIP
@@ -68,6 +73,11 @@ def evaluate(
         raise ConfigError(
             f"evaluate: this {sae.config.type} reconstructs {sae.target_hook_name} and not what it "
             "reads, and no metric measures that yet; compare sae(x) with rows of that hook"
+        )
+    if concepts is not None and len(concepts) != store.n_tokens:
+        raise ShapeError(
+            f"evaluate: concepts label {len(concepts):,} rows, but {store.path} has "
+            f"{store.n_tokens:,}; label every row of the store, in its order"
         )
     ctx = MetricContext(
         sae=sae,
@@ -81,21 +91,27 @@ def evaluate(
         labelled=tuple(labelled),
         pairs=tuple((first, second) for first, second in concept_pairs),
         twins=tuple(twins),
+        concepts=concepts,
+        questions=tuple(questions),
     )
     chosen, skipped = _choose(ctx, metrics)
     about = _about(ctx, list(chosen))  # first, since it refuses an empty split
-    findings: list[Findings] = []
+    findings: dict[str, Findings] = {}
     with progress.task("evaluate", total=len(chosen), unit="metrics") as task:
         for name, metric in chosen.items():
             task.note(metric=name)
-            findings.append(metric.compute(ctx))
+            findings[name] = metric.compute(ctx)
             task.advance()
+    for name, found in findings.items():
+        if found.skipped is not None:
+            logger.info("metric %s gave up: %s", name, found.skipped)
+            skipped[name] = found.skipped
     return EvaluationReport(
-        rows=tuple(row for found in findings for row in found.measurements),
-        curves=tuple(curve for found in findings for curve in found.curves),
-        tables=tuple(table for found in findings for table in found.tables),
+        rows=tuple(row for found in findings.values() for row in found.measurements),
+        curves=tuple(curve for found in findings.values() for curve in found.curves),
+        tables=tuple(table for found in findings.values() for table in found.tables),
         skipped=skipped,
-        about=about,
+        about={**about, **_parts(findings)},
     )
 
 
@@ -116,6 +132,22 @@ def _choose(
         else:
             raise ConfigError(f"the metric '{name}' cannot run: {why_not}")
     return chosen, skipped
+
+
+def _parts(findings: dict[str, Findings]) -> dict[str, dict[str, list[str]]]:
+    """Which figures, curves and tables are whose."""
+    return {
+        "figures": {
+            name: [row.figure.name for row in found.measurements]
+            for name, found in findings.items()
+        },
+        "curves": {
+            name: [curve.name for curve in found.curves] for name, found in findings.items()
+        },
+        "tables": {
+            name: [table.name for table in found.tables] for name, found in findings.items()
+        },
+    }
 
 
 def _about(ctx: MetricContext, metrics: list[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from saetools.explore.build import explore
 from saetools.explore.comparison import Comparison, compare
+from saetools.explore.evaluation import EvaluationPage, show_evaluation
 from saetools.explore.page import Page
 
-__all__ = ["Comparison", "Page", "compare", "explore"]
+__all__ = ["Comparison", "EvaluationPage", "Page", "compare", "explore", "show_evaluation"]

@@ -14,7 +14,7 @@ from saetools.explore import plots
 from saetools.explore.bundle import Bundle, plain
 from saetools.explore.figures import arch_label
 from saetools.explore.page import COMPARISON, HtmlPage, assemble
-from saetools.explore.runs import SOURCES, TrainedRun, find_runs, read_run
+from saetools.explore.runs import SOURCES, TrainedRun, find_runs, names_of, read_run
 from saetools.repro import write_json
 from saetools.sae import SAE
 from saetools.train import stability
@@ -100,7 +100,7 @@ def compare(
         raise ConfigError("compare needs at least one run folder; it was given none")
     read = [read_run(folder) for folder in folders]
     sources = _sources(read)
-    names = _names(folders)
+    names = names_of(folders)
     rows = [_row(*parts) for parts in zip(read, names, sources, strict=True)]
     on = frontier([(row["l0"], row["fvu"]) for row in rows])
     rows = [{**row, "frontier": flag} for row, flag in zip(rows, on, strict=True)]
@@ -171,16 +171,6 @@ def _row(run: TrainedRun, name: str, source: str) -> dict[str, Any]:
 def _measured(source: str, where: str) -> str:
     what = _MEASURED[source]
     return what if source == "training" else f"{what}, {_SPLITS.get(where, where)}"
-
-
-def _names(folders: Sequence[Path]) -> list[str]:
-    """The last part of each path, or as many as tell them apart."""
-    parts = [folder.resolve().parts for folder in folders]
-    for n in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(p[-n:]) for p in parts]
-        if len(set(names)) == len(names):
-            return names
-    return [str(folder) for folder in folders]
 
 
 def _facts(runs: Sequence[TrainedRun], sources: Sequence[str]) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from saetools.explore.bundle import Bundle
 
-__all__ = ["COMPARISON", "EXPLORER", "Assets", "HtmlPage", "Page", "assemble"]
+__all__ = ["COMPARISON", "EVALUATION", "EXPLORER", "Assets", "HtmlPage", "Page", "assemble"]
 
 
 class Assets(NamedTuple):
@@ -47,6 +47,7 @@ EXPLORER = Assets(
         "contexts.js",
         "list.js",
         "detail.js",
+        "boot.js",
         "app.js",
     ),
 )
@@ -62,9 +63,29 @@ COMPARISON = Assets(
         "chart.js",
         "runs.js",
         "pareto.js",
+        "reading.js",
         "curves.js",
         "table.js",
+        "boot.js",
         "compare.js",
+    ),
+)
+EVALUATION = Assets(
+    "evaluation.html",
+    ("theme.css", "overview.css", "narrow.css", "compare.css", "evaluation.css"),
+    (
+        "dom.js",
+        "format.js",
+        "tooltip.js",
+        "unpack.js",
+        "theme.js",
+        "chart.js",
+        "runs.js",
+        "reading.js",
+        "intervals.js",
+        "series.js",
+        "boot.js",
+        "evaluation.js",
     ),
 )
 _EMBED_LIMIT_BYTES = 24_000_000

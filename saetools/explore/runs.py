@@ -16,7 +16,7 @@ from saetools.evaluate import EvaluationReport
 from saetools.sae.folder import read_header
 from saetools.train import HealthReport, read_metrics
 
-__all__ = ["SOURCES", "Figures", "TrainedRun", "find_runs", "read_run"]
+__all__ = ["SOURCES", "Figures", "TrainedRun", "find_runs", "names_of", "read_run"]
 
 SOURCES = ("evaluation", "health", "training")
 """Where figures can come from, best first."""
@@ -105,6 +105,16 @@ def find_runs(folders: Sequence[str | Path]) -> list[Path]:
                 "of it; name run folders that `saetools train` has finished"
             )
     return list(dict.fromkeys(found))
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """The last part of each path, or as many as tell them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    for n in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(p[-n:]) for p in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(folder) for folder in folders]
 
 
 def read_run(folder: str | Path) -> TrainedRun:

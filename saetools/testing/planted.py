@@ -1,27 +1,27 @@
 """Activations whose answer is known: what a good SAE should find in them, and how to tell.
 
-Each generator is a function of its seed and gives rows of activations with the truth beside them.
+Each generator is a function of its seed and gives a small set of rows, whole, with the truth beside
+them. `saetools.testbed.synthetic` streams rows of any number with unequal, correlated and
+hierarchical firing; how far directions were found is measured in `saetools.testbed.recovery`.
 """
 
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from saetools.sae import SAE
+from saetools.testbed import recovery
 
 __all__ = [
     "Planted",
     "PlantedMLP",
     "Tree",
     "absorption_tree",
-    "cosines",
     "hole_rate",
     "planted_dictionary",
     "planted_mlp",
-    "recovery",
     "uneven_sparsity",
 ]
 
@@ -99,16 +99,13 @@ def absorption_tree(n: int, *, d: int = 20, chance: float = 0.25, seed: int = 0)
     return Tree(on.float() @ directions, directions, parents, child_on)
 
 
-@torch.no_grad()
 def hole_rate(sae: SAE, tree: Tree) -> float:
     """P(the parent's latent is off | a child is on), mean over parents; lower is better, 0 to 1.
 
     A parent's latent is the decoder row with the greatest cosine to the parent.
     """
-    own = cosines(sae.W_dec, tree.directions[: tree.parents.shape[1]]).argmax(0)
-    on = sae.encode(tree.x).dense()[:, own] > 0
-    holes = (~on & tree.child_on).sum(0) / tree.child_on.sum(0)
-    return float(holes.mean())
+    parents = tree.directions[: tree.parents.shape[1]]
+    return recovery.hole_rate(sae, tree.x, parents=parents, child_on=tree.child_on)
 
 
 def planted_mlp(
@@ -130,22 +127,6 @@ def planted_mlp(
     writes = _unit(torch.randn(n_units, d_out, generator=g))
     x = torch.randn(n, d_in, generator=g)
     return PlantedMLP(x, (x @ reads.T - threshold).relu() @ writes, reads, writes)
-
-
-def cosines(rows: Float[Tensor, "a d"], others: Float[Tensor, "b d"]) -> Float[Tensor, "a b"]:
-    """Cosine of every row with every other."""
-    return _unit(rows.detach()) @ _unit(others).T
-
-
-def recovery(
-    rows: Float[Tensor, "n_latents d"], directions: Float[Tensor, "m d"]
-) -> Float[Tensor, " m"]:
-    """|cosine| of each direction with the row that is its own, by the best one-to-one matching."""
-    table = cosines(rows, directions).abs()
-    own, matched = linear_sum_assignment(-table.numpy())
-    found = torch.zeros(len(directions))
-    found[torch.as_tensor(matched)] = table[own, matched].float()
-    return found
 
 
 def _sum(on: Tensor, directions: Tensor, g: torch.Generator) -> Planted:

@@ -81,7 +81,7 @@ class TrainConfig(BaseModel):
         default=None,
         gt=0,
         description="Adam's step size at its height; None: 2e-4 · sqrt(16384 / n_latents); for "
-        "runs under 10 M tokens, which do not get far otherwise, ten times that and at most 2e-3",
+        "runs under 10 M tokens, which do not get far otherwise, ten times that and at most 3e-3",
     )
     warmup_fraction: float = Field(
         default=0.05, ge=0, le=1, description="share of the run in which lr rises from 0"
@@ -166,7 +166,7 @@ class TrainConfig(BaseModel):
         if self.lr is not None:
             return self.lr
         rule = 2e-4 * math.sqrt(16_384 / n_latents)
-        return rule if self.n_tokens >= 10_000_000 else max(rule, min(10 * rule, 2e-3))
+        return rule if self.n_tokens >= 10_000_000 else max(rule, min(10 * rule, 3e-3))
 
     def lr_at(self, step: int, n_latents: int) -> float:
         """Step size of step `step`, counted from 0: linear rise, level, linear fall."""

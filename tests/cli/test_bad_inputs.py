@@ -213,5 +213,6 @@ def test_quiet_prints_nothing_and_json_prints_one_object(cli, trained: Path):
     assert cli("evaluate", trained, "--quiet").output == ""
     result = cli("evaluate", trained, "--json")
     answer = json.loads(result.stdout)
-    assert answer["wrote"] == [str(trained / "evaluation.json")]
+    wrote = [str(trained / f"evaluation.{kind}") for kind in ("json", "html")]
+    assert answer["wrote"] == wrote
     assert all(json.loads(line)["task"] for line in result.stderr.splitlines())

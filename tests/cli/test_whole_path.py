@@ -101,17 +101,19 @@ def test_a_text_encoder_runs_the_path_and_steers_to_nearest_texts(cli, recipe, t
 
 
 def test_the_demo_runs_the_stages_and_keeps_what_is_finished(cli, recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "RECIPE", recipe)
+    encoder = demo.HALVES["encoder"]._replace(recipe=recipe)
+    monkeypatch.setitem(demo.HALVES, "encoder", encoder)
     run = tmp_path / "demo"
-    first = cli("demo", "--out", run, "--json")
+    first = cli("demo", "--only", "encoder", "--out", run, "--json")
     assert first.exit_code == 0, first.output
     answer = json.loads(first.stdout)
-    assert [row["stage"] for row in answer["table"]] == list(demo.STAGES)
+    assert [row["stage"] for row in answer["table"]] == list(encoder.stages)
     assert all(row["seconds"] >= 0 for row in answer["table"])
-    assert "fvu" in answer["figures"]
-    again = json.loads(cli("demo", "--out", run, "--json").stdout)
+    assert "encoder.fvu" in answer["figures"]
+    again = json.loads(cli("demo", "--only", "encoder", "--out", run, "--json").stdout)
     assert {row["result"] for row in again["table"]} == {"kept"}
-    changed = json.loads(cli("demo", "evaluate.metrics=[sparsity]", "--out", run, "--json").stdout)
+    other = ("--only", "encoder", "evaluate.metrics=[sparsity]")
+    changed = json.loads(cli("demo", *other, "--out", run, "--json").stdout)
     redone = {row["stage"] for row in changed["table"] if row["result"] != "kept"}
     assert redone == {"evaluate", "explore"}
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 import saetools as st
-from saetools.corpus import LabelledTexts
+from saetools.corpus import ConceptLabels, LabelledTexts
 from saetools.evaluate import METRICS, evaluate
 from saetools.models.base import LanguageModel, SubjectModel, TextEncoder
 from saetools.sae import build_sae
@@ -48,6 +49,17 @@ def subject(
         yield model, store
 
 
+def places(model: SubjectModel, store: ActivationStore) -> ConceptLabels:
+    """The last words of the texts, and that they are places."""
+    names = ("water", "garden", "house", "city")
+    text = TEXTS[0].rsplit(" ", 1)[0]
+    n_before = int(model.tokenize([text]).content.sum())
+    on = np.zeros((store.n_tokens, 5), dtype=bool)
+    for doc, (start, stop) in enumerate(store.doc_spans):
+        on[start + n_before : stop, [0, 1 + names.index(TEXTS[doc].rsplit(" ", 1)[1])]] = True
+    return ConceptLabels(("place", *names), on, dict.fromkeys(names, "place"))
+
+
 @pytest.mark.parametrize("name", METRICS.names())
 def test_metric_keeps_the_contract(name: str, subject: Subject) -> None:
     model, store = subject
@@ -69,12 +81,14 @@ def test_metric_keeps_the_contract(name: str, subject: Subject) -> None:
             labelled=[LABELLED],
             twins=[twin],
             seed=5,
+            concepts=places(model, store),
         )
         for _ in range(2)
     )
     assert str(once.values) == str(again.values)  # as text, so that NaN equals NaN
     assert str(once.stderr) == str(again.stderr)
     assert str(once.tables) == str(again.tables)
+    assert once.skipped == {}
     assert [f.name for f in metric.figures] == list(once.values)
     for row in once.rows:
         low, high = row.figure.range
@@ -91,3 +105,14 @@ def test_the_metrics_of_the_package_are_found() -> None:
     of_sae = {"reconstruction", "sparsity", "loss_recovered", "embedding_cosine", "stability"}
     of_concepts = {"sparse_probing", "separability", "scr", "tpp"}
     assert of_sae | of_concepts <= set(METRICS.names())
+
+
+def test_the_metrics_of_reconstruction_and_behaviour_are_found() -> None:
+    assert {
+        "decoder_geometry",
+        "embedding_cosine",
+        "loss_recovered",
+        "reconstruction",
+        "retrieval",
+        "sparsity",
+    } <= set(METRICS.names())

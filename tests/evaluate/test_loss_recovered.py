@@ -4,11 +4,15 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import entropy
 
 import saetools as st
-from saetools.evaluate import EvaluationReport, evaluate
+from saetools.errors import ConfigError
+from saetools.evaluate import EvaluationReport, MetricContext, evaluate
+from saetools.evaluate.metrics.loss_recovered import LossRecovered
 from saetools.models.base import LanguageModel
 from saetools.sae import SAE
 from saetools.store import ActivationStore
@@ -60,6 +64,9 @@ def test_a_perfect_sae_recovers_all_of_the_loss(
     held_out = [text for text, held in zip(stories, store.held_out, strict=True) if held]
     assert found["ce_clean"] == pytest.approx(model.loss(held_out), rel=1e-5)
     assert 0 < report.stderr["ce_clean"] < 0.3
+    assert found["ce_increase"] == pytest.approx(0.0, abs=1e-4)
+    assert found["kl_recovered_zero"] == pytest.approx(1.0, abs=1e-4)
+    assert found["kl_recovered_mean"] == pytest.approx(1.0, abs=1e-4)
 
 
 def test_the_mean_vector_recovers_none_of_it(
@@ -70,6 +77,50 @@ def test_the_mean_vector_recovers_none_of_it(
     assert found["loss_recovered_mean"] == pytest.approx(0.0, abs=1e-4)
     assert found["ce_spliced"] == pytest.approx(found["ce_mean"], rel=1e-5)
     assert found["kl"] > 0.1
+    assert found["kl"] == pytest.approx(found["kl_mean"], rel=1e-5)
+    assert found["kl_recovered_mean"] == pytest.approx(0.0, abs=1e-5)
+    assert found["kl_recovered_zero"] == pytest.approx(1 - found["kl_mean"] / found["kl_zero"])
+    assert found["ce_increase"] == pytest.approx(found["ce_mean"] - found["ce_clean"], abs=1e-5)
+
+
+def test_kl_is_that_of_scipy(
+    model: LanguageModel, store: ActivationStore, stories: list[str], constant_sae: SaeMaker
+) -> None:
+    found = measured(constant_sae(torch.zeros(64), hook_name=HOOK), model, store, stories).values
+    kl: list[float] = []
+    for doc in np.flatnonzero(store.held_out):
+        tokens = model.tokenize([stories[doc]])
+        clean = model.logits(tokens)[0, :-1].softmax(-1).double().numpy()
+        with model.editing({HOOK: lambda x, content: x * ~content.unsqueeze(-1)}):
+            zeroed = model.logits(tokens)[0, :-1].softmax(-1).double().numpy()
+        kl += entropy(clean, zeroed, axis=1).tolist()
+    assert found["kl_zero"] == pytest.approx(float(np.mean(kl)), rel=1e-4)
+    assert found["kl"] == pytest.approx(float(np.mean(kl)), rel=1e-4)
+
+
+def test_special_tokens_are_left_alone_unless_asked(
+    model: LanguageModel, store: ActivationStore, stories: list[str], constant_sae: SaeMaker
+) -> None:
+    sae = constant_sae(torch.zeros(64), hook_name=HOOK)
+    ctx = MetricContext(sae, store, HOOK, model=model, texts=tuple(stories))
+    kept, replaced = (
+        {
+            row.figure.name: row.value
+            for row in LossRecovered(special_tokens=how).compute(ctx).measurements
+        }
+        for how in ("kept", "replaced")
+    )
+    assert kept["ce_clean"] == replaced["ce_clean"]
+    assert abs(kept["ce_zero"] - replaced["ce_zero"]) > 0.01, "BOS counts once it is replaced"
+    losses = []
+    for doc in np.flatnonzero(store.held_out):
+        tokens = model.tokenize([stories[doc]])
+        with model.editing({HOOK: lambda x, _: torch.zeros_like(x)}):
+            found, real = model.token_losses(tokens)
+        losses += found[real].tolist()
+    assert replaced["ce_zero"] == pytest.approx(float(np.mean(losses)), rel=1e-5)
+    with pytest.raises(ConfigError, match="'kept' or 'replaced'"):
+        LossRecovered(special_tokens="left")
 
 
 def test_n_docs_limits_the_documents_that_are_run(

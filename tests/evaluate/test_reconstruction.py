@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from sklearn.metrics import explained_variance_score, r2_score
 
 from saetools.evaluate import evaluate
 from saetools.sae import SAE, build_sae
@@ -72,9 +73,78 @@ def test_each_narrower_width_has_its_own_fvu(make_store: StoreMaker) -> None:
     found = values(sae, make_store(x), split="all")
     latents = sae.encode(x)
     variance = float((x - x.mean(0)).square().sum())
-    for name, width in {"fvu_at_8": 8, "fvu_at_24": 24, "fvu": 64}.items():
+    for end, width in {"_at_8": 8, "_at_24": 24, "": 64}.items():
         x_hat = sae.decode(latents.prefix(width)).detach()
-        assert found[name] == pytest.approx(float((x - x_hat).square().sum()) / variance, rel=1e-4)
+        error = float((x - x_hat).square().sum())
+        assert found[f"fvu{end}"] == pytest.approx(error / variance, rel=1e-4)
+        bias = float(x_hat.square().sum() / (x * x_hat).sum())
+        assert found[f"reconstruction_bias{end}"] == pytest.approx(bias, rel=1e-4)
+        cosine = torch.nn.functional.cosine_similarity(x, x_hat).mean()
+        assert found[f"cosine{end}"] == pytest.approx(float(cosine), abs=1e-5)
+    assert len(found) == 3 * 7, "every figure, three times"
+
+
+@pytest.mark.parametrize("centre", [0.0, 5.0])
+def test_fvu_and_its_variants_are_what_scikit_learn_and_torch_say(
+    make_store: StoreMaker, identity_sae: SaeMaker, centre: float
+) -> None:
+    x = gauss() + centre
+    sae = identity_sae(16, k=4)
+    with torch.no_grad():
+        sae.b_dec.fill_(0.5)
+    found = values(sae, make_store(x), split="all")
+    x_hat = sae(x).detach()
+    wide = {"multioutput": "variance_weighted"}
+    assert 1 - found["fvu"] == pytest.approx(r2_score(x, x_hat, **wide), abs=1e-5)
+    explained = explained_variance_score(x, x_hat, **wide)
+    assert 1 - found["fvu_residual_variance"] == pytest.approx(explained, abs=1e-5)
+    residual = (x - x_hat).square().sum(1)
+    by_token = float((residual / (x - x.mean(0)).square().sum(1)).mean())
+    assert found["fvu_by_token"] == pytest.approx(by_token, rel=1e-4)
+
+
+def test_a_constant_error_costs_fvu_and_not_the_variance_of_the_residual(
+    make_store: StoreMaker, identity_sae: SaeMaker
+) -> None:
+    x = gauss()
+    sae = identity_sae(16)
+    with torch.no_grad():  # latents still see x, and the output is shifted by 1 in each dimension
+        sae.b_dec.fill_(1.0)
+        sae.b_enc.copy_(torch.cat([torch.ones(16), -torch.ones(16)]))
+    found = values(sae, make_store(x), split="all")
+    expected = 16 * len(x) / float((x - x.mean(0)).square().sum())
+    assert found["fvu"] == pytest.approx(expected, rel=1e-4)
+    assert found["fvu_residual_variance"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_halving_the_reconstruction_is_seen_as_shrinkage(
+    make_store: StoreMaker, identity_sae: SaeMaker
+) -> None:
+    sae = identity_sae(16)
+    with torch.no_grad():
+        sae.W_dec.mul_(0.5)
+    found = values(sae, make_store(gauss()))
+    assert found["reconstruction_bias"] == pytest.approx(0.5, rel=1e-5)
+    assert found["norm_ratio"] == pytest.approx(0.5, rel=1e-5)
+    assert found["cosine"] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_saebench_formula_keeps_the_mean_and_fvu_does_not(
+    make_store: StoreMaker, identity_sae: SaeMaker
+) -> None:
+    """Card 21: x ~ N(3, 1)^16 and an error of half its size: true 0.75, theirs 0.93."""
+    x = gauss(32_000) + 3.0
+    sae = identity_sae(16)
+    with torch.no_grad():
+        sae.b_dec.fill_(3.0)
+        sae.W_dec.mul_(0.5)
+    found = values(sae, make_store(x), split="all")
+    squares = x.square()
+    error = (x - sae(x).detach()).square().sum(1).mean()
+    theirs = 1 - error / (squares.sum(1).mean() - squares.mean(0).mean() ** 2)
+    assert 1 - found["fvu"] == pytest.approx(0.75, abs=0.01)
+    assert float(theirs) == pytest.approx(0.93, abs=0.03)
+    assert 1 - found["nmse_uncentered"] == pytest.approx(0.975, abs=0.01)
 
 
 def test_the_standard_error_shrinks_with_the_number_of_documents(

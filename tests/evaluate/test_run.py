@@ -24,9 +24,9 @@ def test_metrics_that_lack_a_model_are_left_out_with_a_logged_reason(
     with caplog.at_level(logging.INFO, logger="saetools.evaluate.run"):
         report = evaluate(identity_sae(16), tiny_store)
     assert {"fvu", "l0", "dead_fraction"} <= report.values.keys()
-    of_model = {"embedding_cosine", "loss_recovered"}
-    of_concepts = {"scr", "separability", "sparse_probing", "tpp"}
-    assert set(report.skipped) == of_model | of_concepts | {"stability"}
+    of_model = {name for name in METRICS.names() if METRICS.get(name).needs is not None}
+    of_labels = {"scr", "separability", "sparse_probing", "tpp"}
+    assert set(report.skipped) == of_model | of_labels | {"stability"}
     assert "needs two concepts with 20 texts each" in report.skipped["tpp"]
     assert "no model was given" in caplog.text
     assert "no model was given" in report._repr_html_()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from saetools.evaluate import evaluate
-from saetools.sae import SAE
+from saetools.sae import SAE, build_sae
 from saetools.store import ActivationStore
 
 
@@ -53,3 +53,22 @@ def test_the_split_decides_which_tokens_count(counted: tuple[SAE, ActivationStor
     }
     assert parts["held_out"] == store.held_out.sum() * 16 == 320
     assert parts["train"] + parts["held_out"] == parts["all"]
+
+
+def test_each_narrower_width_has_its_own_counts(make_store: Callable[..., ActivationStore]) -> None:
+    sae = build_sae("matryoshka", d_in=8, n_latents=16, k=4, widths=(2, 16))
+    with torch.no_grad():  # latents 0 to 7 are the positive parts of the coordinates
+        sae.W_enc_rows.copy_(torch.cat([torch.eye(8), -torch.eye(8)]))
+        sae.threshold.fill_(0.5)
+    x = torch.zeros(1600, 8)
+    x[:, 0] = 3.0
+    x[::4, 2] = 2.0
+    report = evaluate(sae, make_store(x), metrics=["sparsity"], split="all")
+    assert report.values["l0"] == pytest.approx(1.25)
+    assert report.values["l0_at_2"] == pytest.approx(1.0)
+    assert report.values["l0_p90_at_2"] == 1
+    assert report.values["dead_fraction_at_2"] == report.values["dense_fraction_at_2"] == 0.5
+    assert report.values["dead_fraction"] == pytest.approx(14 / 16)
+    narrow = report.curve("log10_firing_rate_at_2")
+    assert narrow is not None
+    assert sum(narrow.y) == 1

@@ -10,13 +10,12 @@ import torch
 
 from saetools.sae import SAE, Objective, build_sae, to_jumprelu
 from saetools.store import ActivationStore
+from saetools.testbed.recovery import cosines, recovery
 from saetools.testing.planted import (
     absorption_tree,
-    cosines,
     hole_rate,
     planted_dictionary,
     planted_mlp,
-    recovery,
     uneven_sparsity,
 )
 from saetools.train import TrainConfig, train, train_many

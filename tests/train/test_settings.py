@@ -98,7 +98,7 @@ def test_the_learning_rate_follows_the_root_of_the_dictionary_and_short_runs_tak
     assert long.peak_lr(16_384) == pytest.approx(2e-4)
     assert long.peak_lr(65_536) == pytest.approx(1e-4)
     short = TrainConfig(n_tokens=2_000_000)
-    assert short.peak_lr(3072) == short.peak_lr(16_384) == pytest.approx(2e-3)
+    assert short.peak_lr(3072) == short.peak_lr(4096) == pytest.approx(3e-3)
     assert short.peak_lr(65_536) == pytest.approx(1e-3)
     assert TrainConfig(lr=0.5).peak_lr(3072) == 0.5
 

@@ -12,14 +12,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 
 from saetools.evaluate.ablation.collect import Representation, Rows
 from saetools.evaluate.ablation.probes import (
-    Estimate,
     Resamples,
     fit_concept_probe,
     fit_label_probe,
 )
 from saetools.evaluate.ablation.report import Condition, Place, ProbeRow
 from saetools.evaluate.ablation.sample import Sample
-from saetools.evaluate.bootstrap import Floats, interval
+from saetools.evaluate.bootstrap import Estimate, Floats, interval
 
 __all__ = ["PLACES", "measure"]
 

@@ -4,7 +4,6 @@ One set of resamples serves all conditions, so differences between conditions ar
 """
 
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,9 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from saetools.evaluate.bootstrap import Floats
+from saetools.evaluate.bootstrap import Estimate, Floats
 
-__all__ = ["Estimate", "Resamples", "fit_concept_probe", "fit_label_probe"]
+__all__ = ["Resamples", "fit_concept_probe", "fit_label_probe"]
 
 _C_GRID = (1e-3, 1e-2, 1e-1, 1.0)
 _C_LABELS = 0.1
@@ -26,17 +25,6 @@ _FOLDS = 3
 
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value on the held-out documents and its value in each resample, (n_draws,)."""
-
-    value: float
-    draws: Floats
-
-    def __sub__(self, other: "Estimate") -> "Estimate":
-        return Estimate(self.value - other.value, self.draws - other.draws)
 
 
 class Resamples:

@@ -1,17 +1,24 @@
 """What a language model loses when it runs on the reconstruction.
 
+    ce_increase         = ce_spliced − ce_clean
     loss_recovered_zero = (ce_zero − ce_spliced) / (ce_zero − ce_clean)
     loss_recovered_mean = (ce_mean − ce_spliced) / (ce_mean − ce_clean)
     kl                  = mean over tokens of KL(clean ‖ spliced)
+    kl_recovered_zero   = (kl_zero − kl) / kl_zero           kl_zero: the same with the activation 0
+    kl_recovered_mean   = (kl_mean − kl) / kl_mean
 
-in nats a token; a score is NaN where its floor is no worse than the clean model. The first is the
-field's score (SAEBench, Karvonen et al. 2025, arXiv:2503.09532) and is flattered by how badly a
-model runs on zeros; replacing every activation by the mean vector is the fairer floor. All three
-replacements leave special tokens and padding alone.
+in nats a token; a score is NaN where its floor is no worse than the clean model. The scores against
+zero are the field's (SAEBench, Karvonen et al. 2025, arXiv:2503.09532) and are flattered by how
+badly a model runs on zeros; replacing every activation by the mean vector is the fairer floor.
+
+All three replacements leave special tokens (BOS, EOS) and padding alone, since their activations
+can be tens of times longer and no SAE of this package is trained on them. With
+`LossRecovered(special_tokens="replaced")` special tokens are replaced too, for comparisons with
+evaluators that do so: an SAE then answers for rows that it has never seen.
 """
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,15 +26,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from saetools import progress
+from saetools.errors import ConfigError
 from saetools.evaluate.base import METRICS, Figure, Findings, Measurement, Metric
 from saetools.evaluate.bootstrap import Floats, ratio_stderr
 from saetools.evaluate.context import MetricContext
 from saetools.evaluate.documents import DocumentBatch, document_batches
-from saetools.evaluate.replace import replaced_by
-from saetools.intervene import splice
-from saetools.models.base import LanguageModel
+from saetools.evaluate.replace import everywhere, replaced_by
+from saetools.intervene.base import edit_content_rows, find_site
+from saetools.models.base import Edit, LanguageModel
 
-__all__ = ["LossRecovered"]
+__all__ = ["LossRecovered", "SpecialTokens"]
+
+SpecialTokens = Literal["kept", "replaced"]
 
 # Logits of two runs are held at once: 1024 tokens of a vocabulary of 50,000 are 200 MB each.
 _BATCH_TOKENS = 1024
@@ -42,6 +52,12 @@ _CE = {
     name: Figure(f"ce_{name}", meaning, "none" if name != "spliced" else "lower", (0.0, math.inf))
     for name, meaning in _CONDITIONS.items()
 }
+_INCREASE = Figure(
+    "ce_increase",
+    "what running on the reconstruction costs, nats a token",
+    "lower",
+    (-math.inf, math.inf),
+)
 _RECOVERED = {
     floor: Figure(
         f"loss_recovered_{floor}",
@@ -51,18 +67,49 @@ _RECOVERED = {
     )
     for floor in ("zero", "mean")
 }
-_KL = Figure(
-    "kl", "KL of the next-token distribution, clean to spliced, nats a token", "lower",
-    (0.0, math.inf),
-)  # fmt: skip
+_KL = {
+    name: Figure(
+        "kl" if name == "spliced" else f"kl_{name}",
+        f"KL of the next-token distribution, clean to {name}, nats a token",
+        "lower" if name == "spliced" else "none",
+        (0.0, math.inf),
+    )
+    for name in ("spliced", "zero", "mean")
+}
+_KL_RECOVERED = {
+    floor: Figure(
+        f"kl_recovered_{floor}",
+        f"share of the KL of {floor} ablation that the reconstruction avoids; 1 is all",
+        "higher",
+        (-math.inf, 1.0),
+    )
+    for floor in ("zero", "mean")
+}
 
 
 @METRICS.register("loss_recovered")
 class LossRecovered(Metric):
-    """Cross-entropy on the reconstruction, between the clean model and two floors."""
+    """Cross-entropy and KL on the reconstruction, between the clean model and two floors.
 
-    figures = (*_CE.values(), *_RECOVERED.values(), _KL)
+    Args:
+        special_tokens: "kept": BOS and EOS keep their activation; "replaced": only padding does.
+    """
+
+    figures = (
+        *_CE.values(),
+        _INCREASE,
+        *_RECOVERED.values(),
+        *_KL.values(),
+        *_KL_RECOVERED.values(),
+    )
     needs = "language_model"
+
+    def __init__(self, *, special_tokens: SpecialTokens = "kept") -> None:
+        if special_tokens not in ("kept", "replaced"):
+            raise ConfigError(
+                f"loss_recovered: special_tokens is 'kept' or 'replaced', not {special_tokens!r}"
+            )
+        self._special_tokens = special_tokens
 
     def compute(self, ctx: MetricContext) -> Findings:
         """Measure on the context's documents, four forward passes each."""
@@ -70,13 +117,19 @@ class LossRecovered(Metric):
         assert isinstance(model, LanguageModel)
         assert texts is not None
         docs = ctx.model_docs
-        sums = {name: np.zeros(len(docs)) for name in (*_CONDITIONS, "kl", "tokens")}
+        names = (*_CONDITIONS, *(f"kl_{name}" for name in _KL), "tokens")
+        sums = {name: np.zeros(len(docs)) for name in names}
+        edits = _edits(ctx, model)
         batches = document_batches(
             model, [texts[doc] for doc in docs], ctx_len=ctx.ctx_len, batch_tokens=_BATCH_TOKENS
         )
         with progress.task("loss", total=len(docs), unit="documents") as task, torch.no_grad():
             for batch in batches:
-                for name, values in _run(model, ctx, batch).items():
+                if self._special_tokens == "replaced":
+                    replacing = {n: everywhere(e, batch.tokens.mask) for n, e in edits.items()}
+                else:
+                    replacing = edits
+                for name, values in _run(model, ctx.hook_name, batch, replacing).items():
                     sums[name][batch.places] = values
                 task.advance(len(batch.places))
         return _findings(sums, ctx.seed)
@@ -89,25 +142,37 @@ class _Run(NamedTuple):
     losses: Float[Tensor, "batch pos1"]
 
 
-def _run(model: LanguageModel, ctx: MetricContext, batch: DocumentBatch) -> dict[str, Floats]:
+def _edits(ctx: MetricContext, model: LanguageModel) -> dict[str, Edit]:
+    """What is put in the place of the activation, by condition."""
+    site = find_site(model, ctx.sae, hook_name=ctx.hook_name)
+
+    def spliced(x: Tensor, where: Tensor) -> Tensor:
+        return edit_content_rows(x, where, site.sae, device=site.sae.device)
+
+    return {
+        "spliced": spliced,
+        "zero": replaced_by(torch.zeros_like(ctx.mean)),
+        "mean": replaced_by(ctx.mean),
+    }
+
+
+def _run(
+    model: LanguageModel, hook_name: str, batch: DocumentBatch, edits: dict[str, Edit]
+) -> dict[str, Floats]:
     """Sums over the real next tokens of each document, by condition."""
-    tokens, hook = batch.tokens, ctx.hook_name
+    real = batch.tokens.mask[:, 1:]
     clean = _forward(model, batch)
-    with splice(model, ctx.sae, hook_name=hook):
-        spliced = _forward(model, batch)
-    with model.editing({hook: replaced_by(torch.zeros_like(ctx.mean))}):
-        zero, real = model.token_losses(tokens)
-    with model.editing({hook: replaced_by(ctx.mean)}):
-        mean, _ = model.token_losses(tokens)
-    kl = (clean.log_probs.exp() * (clean.log_probs - spliced.log_probs)).sum(-1)
-    by_token = {
-        "clean": clean.losses, "spliced": spliced.losses, "zero": zero, "mean": mean,
-        "kl": kl.clamp_min(0.0), "tokens": torch.ones_like(zero),
-    }  # fmt: skip
+    by_token = {"clean": clean.losses, "tokens": torch.ones_like(clean.losses)}
+    for name, edit in edits.items():
+        with model.editing({hook_name: edit}):
+            found = _forward(model, batch)
+        kl = (clean.log_probs.exp() * (clean.log_probs - found.log_probs)).sum(-1)
+        by_token |= {name: found.losses, f"kl_{name}": kl.clamp_min(0.0)}
     return {name: _sum_real(values, real) for name, values in by_token.items()}
 
 
 def _forward(model: LanguageModel, batch: DocumentBatch) -> _Run:
+    # Half-precision logits would round the loss to two digits.
     log_probs = model.logits(batch.tokens)[:, :-1].float().log_softmax(-1)
     following = batch.tokens.ids[:, 1:].unsqueeze(-1)
     return _Run(log_probs, -log_probs.gather(-1, following).squeeze(-1))
@@ -126,9 +191,16 @@ def _findings(sums: dict[str, Floats], seed: int) -> Findings:
         value = above.sum() / whole if whole > 0 else math.nan
         return figure.measured(value, stderr=ratio_stderr(above, below, seed=seed))
 
-    losses = [ratio(figure, sums[name], sums["tokens"]) for name, figure in _CE.items()]
-    scores = [
-        ratio(figure, sums[floor] - sums["spliced"], sums[floor] - sums["clean"])
+    tokens, clean, spliced = sums["tokens"], sums["clean"], sums["spliced"]
+    rows = [ratio(figure, sums[name], tokens) for name, figure in _CE.items()]
+    rows.append(ratio(_INCREASE, spliced - clean, tokens))
+    rows += (
+        ratio(figure, sums[floor] - spliced, sums[floor] - clean)
         for floor, figure in _RECOVERED.items()
-    ]
-    return Findings((*losses, *scores, ratio(_KL, sums["kl"], sums["tokens"])))
+    )
+    rows += (ratio(figure, sums[f"kl_{name}"], tokens) for name, figure in _KL.items())
+    rows += (
+        ratio(figure, sums[f"kl_{floor}"] - sums["kl_spliced"], sums[f"kl_{floor}"])
+        for floor, figure in _KL_RECOVERED.items()
+    )
+    return Findings(tuple(rows))

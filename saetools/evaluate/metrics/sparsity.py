@@ -6,16 +6,22 @@
 
 A small split makes a rare latent look dead: the report says how many tokens were seen. A latent
 counts as firing when its value is not 0, never because its index stands in an empty slot.
+
+For each narrower width of a Matryoshka SAE every figure but the number of tokens, and the
+histogram, come once more of the first latents alone, as `<name>_at_<width>`: a first group that is
+dense buys a low hole rate cheaply (Matryoshka: Bussmann et al. 2025, arXiv:2503.17547).
 """
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from saetools.evaluate.base import METRICS, Curve, Figure, Findings, Metric
+from saetools.evaluate.base import METRICS, Curve, Figure, Findings, Measurement, Metric
 from saetools.evaluate.bootstrap import Floats, ratio_stderr
-from saetools.evaluate.context import MetricContext
+from saetools.evaluate.context import EncodedBatch, MetricContext
 
 __all__ = ["Sparsity"]
 
@@ -48,32 +54,51 @@ class Sparsity(Metric):
         """Measure; the curve `log10_firing_rate` counts live latents by firing rate."""
         n_latents = ctx.sae.config.n_latents
         fired = torch.zeros(n_latents, dtype=torch.float64, device=ctx.sae.device)
-        l0_counts: Floats = np.zeros(n_latents + 1)  # tokens of each l0
-        active, tokens = np.zeros(ctx.store.n_docs), np.zeros(ctx.store.n_docs)
+        tokens: Floats = np.zeros(ctx.store.n_docs)
+        uses = {width: _Use(width, len(tokens)) for width in ctx.sae.widths}
         for batch in ctx.batches():
             slots = batch.latents.active
             fired += torch.bincount(batch.latents.indices[slots], minlength=n_latents)
-            l0 = batch.latents.l0().cpu().numpy()
-            l0_counts += np.bincount(l0, minlength=n_latents + 1)
-            active += np.bincount(batch.doc, weights=l0, minlength=len(active))
             tokens += np.bincount(batch.doc, minlength=len(tokens))
-        n_tokens = tokens.sum()
-        rate = fired.cpu().numpy() / n_tokens
+            for use in uses.values():
+                use.add(batch)
+        n_tokens = float(tokens.sum())
+        rate: Floats = fired.cpu().numpy() / n_tokens
+        rows = [*uses[n_latents].measured(rate, tokens, seed=ctx.seed), _TOKENS.measured(n_tokens)]
+        curves = [_histogram(rate, n_tokens)]
+        for width in ctx.sae.widths[:-1]:
+            first = rate[:width]
+            rows += (_at(row, width) for row in uses[width].measured(first, tokens, seed=ctx.seed))
+            curve = _histogram(first, n_tokens)
+            curves.append(replace(curve, name=f"{curve.name}_at_{width}"))
+        return Findings(tuple(rows), tuple(curves))
+
+
+class _Use:
+    """Active latents below a width: tokens of each l0, and their sum by document."""
+
+    def __init__(self, width: int, n_docs: int) -> None:
+        self._width = width
+        self._counts: Floats = np.zeros(width + 1)
+        self._active: Floats = np.zeros(n_docs)
+
+    def add(self, batch: EncodedBatch) -> None:
+        """Add a batch of tokens."""
+        l0 = batch.latents.prefix(self._width).l0().cpu().numpy()
+        self._counts += np.bincount(l0, minlength=len(self._counts))
+        self._active += np.bincount(batch.doc, weights=l0, minlength=len(self._active))
+
+    def measured(self, rate: Floats, tokens: Floats, *, seed: int) -> Iterator[Measurement]:
+        """The figures, given the firing rates of these latents and the tokens of each document."""
         seen = tokens > 0
-        rows = (
-            _L0.measured(
-                active.sum() / n_tokens,
-                stderr=ratio_stderr(active[seen], tokens[seen], seed=ctx.seed),
-            ),
-            *(
-                figure.measured(_quantile(l0_counts, level / 100))
-                for level, figure in _QUANTILES.items()
-            ),
-            _DEAD.measured(float((rate == 0).mean())),
-            _DENSE_FRACTION.measured(float((rate > _DENSE).mean())),
-            _TOKENS.measured(n_tokens),
+        yield _L0.measured(
+            self._active.sum() / tokens.sum(),
+            stderr=ratio_stderr(self._active[seen], tokens[seen], seed=seed),
         )
-        return Findings(rows, (_histogram(rate, n_tokens),))
+        for level, figure in _QUANTILES.items():
+            yield figure.measured(_quantile(self._counts, level / 100))
+        yield _DEAD.measured(float((rate == 0).mean()))
+        yield _DENSE_FRACTION.measured(float((rate > _DENSE).mean()))
 
 
 def _quantile(counts: Floats, share: float) -> float:
@@ -91,4 +116,11 @@ def _histogram(rate: Floats, n_tokens: float) -> Curve:
         "number of live latents by log10 of the share of tokens on which they fire",
         tuple(edges.tolist()),
         tuple(float(count) for count in counts),
+    )
+
+
+def _at(row: Measurement, width: int) -> Measurement:
+    meaning = f"{row.figure.name} among the first {width} latents only"
+    return replace(
+        row, figure=replace(row.figure, name=f"{row.figure.name}_at_{width}", meaning=meaning)
     )

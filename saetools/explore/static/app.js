@@ -172,10 +172,7 @@ function isNarrow() {
   return matchMedia("(max-width: 980px)").matches;
 }
 
-async function start() {
-  const began = performance.now();
-  startTheme(byId("theme"));
-  const bundle = await openBundle();
+function showExplorer(bundle) {
   showHeader(bundle);
   showHeadline(bundle);
   showCharts(bundle);
@@ -185,16 +182,6 @@ async function start() {
   for (const link of document.querySelectorAll("nav [data-goto]")) link.hidden = byId(link.dataset.goto).hidden;
   app.follow();
   if (/(^|[#&])(latent|q|label)=/.test(location.hash)) byId("latents").scrollIntoView({ behavior: "instant" });
-  document.documentElement.dataset.ready = Math.round(performance.now() - began);
 }
 
-function fail(reason) {
-  document.documentElement.dataset.error = String(reason);
-  document.body.classList.remove("unpacking");
-  byId("failure").hidden = false;
-  byId("failure-reason").textContent = String(reason);
-}
-
-addEventListener("error", (event) => fail(event.message));
-addEventListener("unhandledrejection", (event) => fail(event.reason?.message ?? event.reason));
-start();
+start(showExplorer, openBundle);

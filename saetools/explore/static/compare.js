@@ -1,4 +1,4 @@
-// The page as a whole: unpack, show, and say so when it fails.
+// The page that compares runs, as a whole.
 
 function showComparison({ title, facts, notes, runs: plainRuns }) {
   byId("title").textContent = title;
@@ -20,20 +20,4 @@ function showComparison({ title, facts, notes, runs: plainRuns }) {
   if (location.hash.length > 1) byId(location.hash.slice(1))?.scrollIntoView({ behavior: "instant" });
 }
 
-async function start() {
-  const began = performance.now();
-  startTheme(byId("theme"));
-  showComparison(await unpack());
-  document.documentElement.dataset.ready = Math.round(performance.now() - began);
-}
-
-function fail(reason) {
-  document.documentElement.dataset.error = String(reason);
-  document.body.classList.remove("unpacking");
-  byId("failure").hidden = false;
-  byId("failure-reason").textContent = String(reason);
-}
-
-addEventListener("error", (event) => fail(event.message));
-addEventListener("unhandledrejection", (event) => fail(event.reason?.message ?? event.reason));
-start();
+start(showComparison);

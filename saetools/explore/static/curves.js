@@ -42,52 +42,11 @@ function drawCurves(runs, name, label, width, height) {
     lines.map(({ run, points }) => emphasis.add(s("g", { class: `run ${run.hue}` },
       s("path", { class: "curve", d: points.map((p, i) => `${i ? "L" : "M"}${p.px.toFixed(1)} ${p.py.toFixed(1)}`).join("") }),
       s("circle", { class: "end", cx: points.at(-1).px, cy: points.at(-1).py, r: 3 })), run)));
-  return withReading(svg, lines, label);
+  return withReading(svg, lines, (point) => [
+    `${label} ${format.figure(point.value)}`, point.run.name, `after ${format.short(point.n)} tokens`]);
 }
 
 function curvePoints(run, name) {
   const values = run.curve.series[name]?.values ?? [];
   return values.map((value, i) => ({ n: run.curve.n_tokens[i], value, run })).filter(({ value }) => value !== null);
-}
-
-// The point nearest to the pointer; with the arrow keys, along a run and from run to run.
-function withReading(svg, lines, label) {
-  const dot = s("circle", { class: "reading", r: 4.5, visibility: "hidden" });
-  svg.append(dot);
-  let [line, at] = [0, lines[0].points.length - 1];
-  const show = (newLine, newAt) => {
-    line = (newLine + lines.length) % lines.length;
-    at = Math.max(0, Math.min(lines[line].points.length - 1, newAt));
-    const point = lines[line].points[at];
-    fill(dot, { cx: point.px, cy: point.py, visibility: "visible", class: `reading ${point.run.hue}` }, []);
-    emphasis.show(point.run.id);
-    const place = svg.getBoundingClientRect();
-    tooltip.show(place.left + point.px, place.top + point.py,
-      [`${label} ${format.figure(point.value)}`, point.run.name, `after ${format.short(point.n)} tokens`]);
-  };
-  const hide = () => {
-    dot.setAttribute("visibility", "hidden");
-    emphasis.show(null);
-    tooltip.hide();
-  };
-  svg.setAttribute("tabindex", "0");
-  svg.addEventListener("pointermove", (event) => show(...nearestOf(lines, event.offsetX, event.offsetY)));
-  svg.addEventListener("pointerleave", hide);
-  svg.addEventListener("blur", hide);
-  svg.addEventListener("keydown", (event) => {
-    const [down, along] = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key] ?? [0, 0];
-    if (!down && !along) return;
-    event.preventDefault();
-    show(line + down, at + along * (event.shiftKey ? 10 : 1));
-  });
-  return svg;
-}
-
-function nearestOf(lines, px, py) {
-  let [best, line, at] = [Infinity, 0, 0];
-  lines.forEach(({ points }, i) => points.forEach((point, j) => {
-    const far = (point.px - px) ** 2 + (point.py - py) ** 2;
-    if (far < best) [best, line, at] = [far, i, j];
-  }));
-  return [line, at];
 }

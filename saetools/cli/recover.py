@@ -1,0 +1,119 @@
+"""`saetools testbed recover`: which planted concepts an SAE found, and whether names are right."""
+
+from typing import TYPE_CHECKING, Any
+
+from saetools.cli.find import open_run
+from saetools.cli.options import DryRun, Json, Overrides, Quiet, Run
+from saetools.cli.output import Outcome, View
+from saetools.cli.run import RunFolder
+from saetools.errors import ConfigError
+
+if TYPE_CHECKING:  # types only: `--help` must not pay for torch
+    from saetools.store import ActivationStore
+    from saetools.testbed.concept_recovery import ConceptRecovery
+    from saetools.testbed.truth import WorldTruth
+
+__all__ = ["command", "run_recover", "truth_of"]
+
+_FORMAT = "saetools-recovery/1"
+_LEAST = 0.9
+
+
+def command(
+    run: Run,
+    overrides: Overrides = None,
+    *,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare an SAE with the truth of the planted world: concepts found, names that are right.
+
+    For each concept (an entity, a value, a level such as bird, a topic, ...) the latent with the
+    greatest AUROC on training documents is measured on held-out ones. A concept counts as recovered
+    from AUROC 0.9. Writes recovery.json into the run folder.
+
+    \b
+    Examples:
+      saetools testbed recover runs/demo_planted
+      saetools testbed recover runs/demo_planted --json
+    """
+    view = View(as_json, quiet)
+    folder = open_run(run, overrides)
+    with view.progress():
+        outcome = folder.plan("recover") if dry_run else run_recover(folder)
+    view.show(outcome)
+
+
+def run_recover(run: RunFolder) -> Outcome:
+    """Find the latent of each planted concept, and compare the names with the truth."""
+    # heavy: torch
+    from saetools.naming import NamesTable
+    from saetools.repro import write_json
+    from saetools.testbed.concept_recovery import recover_concepts
+    from saetools.testbed.name_truth import name_truth
+
+    path, names = run.product("recover"), run.load_if_finished("name", NamesTable.load)
+    with run.stage("recover"), run.store() as store:
+        recovery = recover_concepts(run.sae(), store, truth_of(run, store))
+        content: dict[str, Any] = {
+            "format": _FORMAT,
+            "least_auroc": _LEAST,
+            "n_rare": recovery.n_rare,
+            "layers": _layers(recovery),
+            "concepts": [found._asdict() for found in recovery.concepts],
+        }
+        if names is not None:
+            words = {name.latent: name.words for name in names}
+            content["names"] = name_truth(recovery, words, least=_LEAST)._asdict()
+        write_json(path, content)
+    return Outcome(
+        title=f"recovered {len(recovery.recovered(least=_LEAST))} of {len(recovery.concepts)} "
+        f"planted concepts (AUROC {_LEAST} on held-out documents)",
+        table=content["layers"],
+        text=_names(content.get("names")),
+        wrote=(path,),
+        next=f"saetools testbed forget {run.path}",
+    )
+
+
+def truth_of(run: RunFolder, store: "ActivationStore") -> "WorldTruth":
+    """What holds at each row of a run's store.
+
+    Raises:
+        ConfigError: the run was not harvested from texts of the planted world.
+    """
+    # heavy: torch
+    from saetools.config import validate
+    from saetools.corpus import CORPORA
+    from saetools.corpus.planted import World
+    from saetools.testbed.truth import world_truth
+
+    data = run.config.data
+    if data.type != "planted_world":
+        raise ConfigError(
+            f"{run.path} was harvested from '{data.type}', whose truth is not known; set "
+            "data.type=planted_world"
+        )
+    config = validate(CORPORA.get(data.type).Config, data.fields, what="data")
+    world = World.build(config.world_seed, config.n_entities)
+    without = world.forget_entities if config.without_forget else ()
+    texts = world.documents(config.n_docs, config.seed, without)
+    return world_truth(store, texts, run.model.tokenizer)
+
+
+def _layers(recovery: "ConceptRecovery") -> list[dict[str, Any]]:
+    return [
+        {"concepts": layer, "recovered": n_found, "of": n_all, "median AUROC": median}
+        for layer, (n_found, n_all, median) in recovery.by_layer(least=_LEAST).items()
+    ]
+
+
+def _names(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "The latents have no names yet: run `saetools name` first to see how many are right."
+    return (
+        f"Of {found['n_concepts']} recovered concepts that have a word, the latent's name says it "
+        f"for {found['right_fraction']:.0%}; the name of another latent of the same sort for "
+        f"{found['swapped_fraction']:.0%}."
+    )

@@ -1,0 +1,18 @@
+// How a page begins: unpack, show, and say so when something fails.
+
+async function start(show, open = unpack) {
+  const began = performance.now();
+  startTheme(byId("theme"));
+  show(await open());
+  document.documentElement.dataset.ready = Math.round(performance.now() - began);
+}
+
+function fail(reason) {
+  document.documentElement.dataset.error = String(reason);
+  document.body.classList.remove("unpacking");
+  byId("failure").hidden = false;
+  byId("failure-reason").textContent = String(reason);
+}
+
+addEventListener("error", (event) => fail(event.message));
+addEventListener("unhandledrejection", (event) => fail(event.reason?.message ?? event.reason));
