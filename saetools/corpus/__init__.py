@@ -12,6 +12,7 @@ from saetools.corpus.base import (
 from saetools.corpus.concepts import ConceptLabels, ConceptSpan, Family
 from saetools.corpus.fit import check_tokens, for_model, render_chats
 from saetools.corpus.questions import Question, load_questions, save_questions
+from saetools.corpus.ravel import load_ravel
 from saetools.corpus.split import held_out
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "held_out",
     "load_corpus",
     "load_questions",
+    "load_ravel",
     "render_chats",
     "save_questions",
 ]
