@@ -1,5 +1,6 @@
 """The tensors that travel between floors: sparse latents."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,6 +76,17 @@ class SparseLatents:
         slots = self.values.topk(k, dim=1).indices.sort(dim=1).values
         return SparseLatents(
             self.values.gather(1, slots), self.indices.gather(1, slots), self.n_latents
+        )
+
+    @staticmethod
+    def joined(parts: "Sequence[SparseLatents]") -> "SparseLatents":
+        """The tokens of all parts one after the other, padded to the largest number of slots."""
+        k = max(part.values.shape[1] for part in parts)
+        pad = torch.nn.functional.pad
+        return SparseLatents(
+            torch.cat([pad(part.values, (0, k - part.values.shape[1])) for part in parts]),
+            torch.cat([pad(part.indices, (0, k - part.indices.shape[1])) for part in parts]),
+            parts[0].n_latents,
         )
 
     def to(self, device: torch.device | str) -> "SparseLatents":

@@ -13,6 +13,7 @@ from saetools.corpus.concepts import ConceptLabels, ConceptSpan, Family
 from saetools.corpus.fit import check_tokens, for_model, render_chats
 from saetools.corpus.labelled import LabelledTexts, load_labelled
 from saetools.corpus.questions import Question, load_questions, save_questions
+from saetools.corpus.ravel import load_ravel
 from saetools.corpus.split import held_out
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "load_corpus",
     "load_labelled",
     "load_questions",
+    "load_ravel",
     "render_chats",
     "save_questions",
 ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import saetools as st
-from saetools.corpus import ConceptLabels, LabelledTexts
+from saetools.corpus import ConceptLabels, LabelledTexts, Question
 from saetools.evaluate import METRICS, evaluate
 from saetools.models.base import LanguageModel, SubjectModel, TextEncoder
 from saetools.sae import build_sae
@@ -32,6 +32,9 @@ LABELLED = LabelledTexts(
     ),
     "who and where",
 )
+
+MANY = ("big", "boy", "child", "city", "day", "dog", "fish", "friend", "garden", "girl", "house")
+MANY += ("king", "man", "mother", "name", "people", "red", "sea", "story", "sun", "thing", "time")
 
 Subject = tuple[SubjectModel, ActivationStore]
 
@@ -60,6 +63,19 @@ def places(model: SubjectModel, store: ActivationStore) -> ConceptLabels:
     return ConceptLabels(("place", *names), on, dict.fromkeys(names, "place"))
 
 
+def own_facts(model: SubjectModel) -> tuple[Question, ...]:
+    """Questions whose right answer is what the model says."""
+    if not isinstance(model, LanguageModel):
+        return ()
+    found = []
+    for entity in MANY:
+        for attribute, form in (("saying", "the {} said that"), ("wish", "a {} would like")):
+            prompt = form.format(entity)
+            answer = model.generate(prompt, 1).removeprefix(prompt)
+            found.append(Question(prompt, answer, (), entity, attribute))
+    return tuple(found)
+
+
 @pytest.mark.parametrize("name", METRICS.names())
 def test_metric_keeps_the_contract(name: str, subject: Subject) -> None:
     model, store = subject
@@ -82,6 +98,7 @@ def test_metric_keeps_the_contract(name: str, subject: Subject) -> None:
             twins=[twin],
             seed=5,
             concepts=places(model, store),
+            questions=own_facts(model),
         )
         for _ in range(2)
     )

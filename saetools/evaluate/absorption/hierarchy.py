@@ -109,13 +109,4 @@ def _fit_rows(ctx: MetricContext, docs: Ints, labels: ConceptLabels) -> _Fit:
             ctx.sae.encode(x[start : start + _ENCODE_ROWS])
             for start in range(0, max(len(x), 1), _ENCODE_ROWS)
         ]
-    return _Fit(x, _joined(parts, ctx.sae.config.n_latents), rows.astype(np.int64))
-
-
-def _joined(parts: list[SparseLatents], n_latents: int) -> SparseLatents:
-    """Latents of all parts, padded to the largest number of slots."""
-    k = max((part.values.shape[1] for part in parts), default=0)
-    pad = torch.nn.functional.pad
-    values = [pad(part.values, (0, k - part.values.shape[1])) for part in parts]
-    indices = [pad(part.indices, (0, k - part.indices.shape[1])) for part in parts]
-    return SparseLatents(torch.cat(values), torch.cat(indices), n_latents)
+    return _Fit(x, SparseLatents.joined(parts), rows.astype(np.int64))
