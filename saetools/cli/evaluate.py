@@ -10,9 +10,12 @@ import typer
 from saetools.cli.find import open_run
 from saetools.cli.options import Device, DryRun, Json, Quiet, Seed
 from saetools.cli.output import Outcome, View
+from saetools.cli.planted import is_planted, truth_of, world_of
 from saetools.cli.run import RunFolder
+from saetools.errors import ConfigError
 
 if TYPE_CHECKING:  # a type only: `--help` must not pay for torch
+    from saetools.corpus import Question
     from saetools.evaluate import EvaluationReport
     from saetools.sae import SAE
 
@@ -130,6 +133,9 @@ def _evaluated(run: RunFolder) -> "EvaluationReport":
     block = run.config.evaluate
     labelled = [load_labelled(file, field=block.label_field) for file in block.labelled]
     twins = [_twin(folder) for folder in block.twins]
+    questions = _questions(block.questions)
+    if is_planted(run) and not questions:
+        questions = world_of(run).questions(trained=True)
     with run.stage("evaluate"), run.store() as store:
         report = evaluate(
             run.sae(),
@@ -142,6 +148,8 @@ def _evaluated(run: RunFolder) -> "EvaluationReport":
             labelled=labelled,
             concept_pairs=block.concept_pairs,
             twins=twins,
+            concepts=truth_of(run, store).hierarchy() if is_planted(run) else None,
+            questions=questions,
             seed=run.config.seed,
         )
         report.save(run.product("evaluate"))
@@ -175,6 +183,28 @@ def _left_out(skipped: Mapping[str, str]) -> str:
 
 def _is_setting(item: str) -> bool:
     return "=" in item and not Path(item).exists()
+
+
+def _questions(files: Sequence[str]) -> "tuple[Question, ...]":
+    """The questions of .jsonl files, and of pairs of .json files in RAVEL's format."""
+    # heavy: torch
+    from saetools.corpus import load_questions
+    from saetools.corpus.ravel import load_ravel
+
+    found: list[Question] = []
+    left = list(files)
+    while left:
+        file = left.pop(0)
+        if Path(file).suffix != ".json":
+            found += load_questions(file)
+        elif left:
+            found += load_ravel(file, left.pop(0))
+        else:
+            raise ConfigError(
+                f"evaluate.questions: {file} is a .json file and the last one; RAVEL's entities "
+                "are followed by the file of their prompts"
+            )
+    return tuple(found)
 
 
 def _twin(folder: str) -> "SAE":

@@ -9,7 +9,7 @@ import typer
 from saetools.cli.find import open_run
 from saetools.cli.options import Json, Overrides, Quiet, Run
 from saetools.cli.output import Outcome, View
-from saetools.cli.recover import truth_of
+from saetools.cli.planted import truth_of, world_of
 from saetools.cli.run import RunFolder
 from saetools.errors import ConfigError, UnknownNameError, nearest
 
@@ -74,7 +74,6 @@ def command(
 def run_forget(run: RunFolder, *, entity: str | None = None, n_latents: int = 1) -> Outcome:
     """Ablate an entity's latents in the running model and evaluate what is forgotten."""
     # heavy: torch
-    from saetools.corpus.planted import World
     from saetools.evaluate.unlearning import (
         UnlearningSettings,
         evaluate_unlearning,
@@ -82,7 +81,7 @@ def run_forget(run: RunFolder, *, entity: str | None = None, n_latents: int = 1)
     )
     from saetools.intervene import ablate
 
-    world = World.build(int(run.config.data.fields.get("world_seed", 0)))
+    world = world_of(run)
     name = _chosen(world, entity)
     path, model, sae = run.product("forget"), _language_model(run.model), run.sae()
     with run.stage("forget"):

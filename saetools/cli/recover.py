@@ -5,15 +5,13 @@ from typing import TYPE_CHECKING, Any
 from saetools.cli.find import open_run
 from saetools.cli.options import DryRun, Json, Overrides, Quiet, Run
 from saetools.cli.output import Outcome, View
+from saetools.cli.planted import truth_of
 from saetools.cli.run import RunFolder
-from saetools.errors import ConfigError
 
 if TYPE_CHECKING:  # types only: `--help` must not pay for torch
-    from saetools.store import ActivationStore
     from saetools.testbed.concept_recovery import ConceptRecovery
-    from saetools.testbed.truth import WorldTruth
 
-__all__ = ["command", "run_recover", "truth_of"]
+__all__ = ["command", "run_recover"]
 
 _FORMAT = "saetools-recovery/1"
 _LEAST = 0.9
@@ -75,31 +73,6 @@ def run_recover(run: RunFolder) -> Outcome:
         wrote=(path,),
         next=f"saetools testbed forget {run.path}",
     )
-
-
-def truth_of(run: RunFolder, store: "ActivationStore") -> "WorldTruth":
-    """What holds at each row of a run's store.
-
-    Raises:
-        ConfigError: the run was not harvested from texts of the planted world.
-    """
-    # heavy: torch
-    from saetools.config import validate
-    from saetools.corpus import CORPORA
-    from saetools.corpus.planted import World
-    from saetools.testbed.truth import world_truth
-
-    data = run.config.data
-    if data.type != "planted_world":
-        raise ConfigError(
-            f"{run.path} was harvested from '{data.type}', whose truth is not known; set "
-            "data.type=planted_world"
-        )
-    config = validate(CORPORA.get(data.type).Config, data.fields, what="data")
-    world = World.build(config.world_seed, config.n_entities)
-    without = world.forget_entities if config.without_forget else ()
-    texts = world.documents(config.n_docs, config.seed, without)
-    return world_truth(store, texts, run.model.tokenizer)
 
 
 def _layers(recovery: "ConceptRecovery") -> list[dict[str, Any]]:

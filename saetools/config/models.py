@@ -173,6 +173,12 @@ class EvaluateConfig(_Strict):
         description="pairs of concepts for scr, [[kept, removed], ...]; none: the pair of which "
         "every combination is frequent",
     )
+    questions: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="files of questions for ravel: one .jsonl of prompts and answers each, or the "
+        "two .json of RAVEL, entities then prompts; none: those of a planted world, if it is one",
+    )
     twins: tuple[str, ...] = Field(
         default=(),
         strict=False,
