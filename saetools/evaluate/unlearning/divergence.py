@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from saetools.corpus import Question
@@ -82,7 +83,9 @@ def divergence(bench: Bench) -> Measured:
     return Measured(tuple(findings))
 
 
-def kl(reference: Tensor, other: Tensor) -> Tensor:
+def kl(
+    reference: Float[Tensor, "*rows vocab"], other: Float[Tensor, "*rows vocab_of_other"]
+) -> Float[Tensor, "*rows"]:
     """KL(reference || other) of logits over the last axis, in nats, at least 0."""
     if reference.shape[-1] != other.shape[-1]:
         raise Missing(
