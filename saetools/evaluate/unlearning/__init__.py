@@ -8,7 +8,8 @@ docs/unlearning-evaluation.md says what each means and where it lies.
 """
 
 from saetools.evaluate.unlearning.candidate import Candidate, Intervened, Trainee, intervened
-from saetools.evaluate.unlearning.data import UnlearningData, neighbours_of
+from saetools.evaluate.unlearning.control import random_edit
+from saetools.evaluate.unlearning.data import TextSpan, UnlearningData, neighbours_of
 from saetools.evaluate.unlearning.report import UnlearningReport, UnlearningRow
 from saetools.evaluate.unlearning.run import MEASURES, evaluate_unlearning
 from saetools.evaluate.unlearning.settings import (
@@ -24,6 +25,7 @@ __all__ = [
     "Intervened",
     "ProbeSettings",
     "RelearnSettings",
+    "TextSpan",
     "Trainee",
     "UnlearningData",
     "UnlearningReport",
@@ -33,5 +35,6 @@ __all__ = [
     "evaluate_unlearning",
     "intervened",
     "neighbours_of",
+    "random_edit",
     "trainable_copy",
 ]

@@ -78,13 +78,18 @@ class Bench:
         self.oracles = tuple(named)
         self.data = data
         self.settings = settings
-        self._answers: dict[tuple[str, str], Answers] = {}
+        self._answers: dict[tuple[str, tuple[Question, ...]], Answers] = {}
         self._texts: dict[tuple[str, str], TextReading] = {}
 
     @cached_property
     def neighbours(self) -> tuple[Question, ...]:
-        """The retain questions nearest to the forgotten ones."""
-        return self.data.near
+        """The retain questions nearest to the forgotten ones, `n_questions` at most."""
+        return self._some(self.data.near)
+
+    @cached_property
+    def retain(self) -> tuple[Question, ...]:
+        """The retain questions, `n_questions` at most."""
+        return self._some(self.data.retain)
 
     def references(self, model: str) -> tuple[str, ...]:
         """The oracles to compare a model with: all but itself."""
@@ -101,16 +106,22 @@ class Bench:
         Raises:
             Missing: there are none.
         """
-        found = self.neighbours if group == "neighbours" else getattr(self.data, group)
+        found: tuple[Question, ...] = {
+            "forget": self.data.forget,
+            "retain": self.retain,
+            "neighbours": self.neighbours,
+        }[group]
         if not found:
             raise Missing(f"there are no {group} questions")
-        return tuple(found)
+        return found
 
     def answers(self, model: str, group: QuestionGroup) -> Answers:
         """What a model answers to a group of questions."""
-        key = (model, group)
+        questions = self.questions(group)
+        # All retain questions may be neighbours; they need not be asked twice.
+        key = (model, questions)
         if key not in self._answers:
-            self._answers[key] = self.ask(self.models[model], self.questions(group))
+            self._answers[key] = self.ask(self.models[model], questions)
         return self._answers[key]
 
     def ask(self, candidate: Candidate, questions: Sequence[Question]) -> Answers:
@@ -143,3 +154,8 @@ class Bench:
         """Resamples of texts, the same for every model."""
         units = np.arange(n, dtype=np.int64)
         return Draws(units, stream=stream, n_draws=self.settings.n_draws, seed=self.settings.seed)
+
+    def _some(self, questions: tuple[Question, ...]) -> tuple[Question, ...]:
+        rng = np.random.default_rng([self.settings.seed, 0x50])
+        chosen = np.sort(rng.permutation(len(questions))[: self.settings.n_questions])
+        return tuple(questions[i] for i in chosen)

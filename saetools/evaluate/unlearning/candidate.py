@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
+from jaxtyping import Float
 from torch import Tensor
 
 from saetools.models.base import LanguageModel, TokenBatch
@@ -52,7 +53,7 @@ class Candidate(Protocol):
     ) -> TokenBatch:
         """Tokenize texts, or complete token ids, right-padded."""
 
-    def logits(self, tokens: TokenBatch) -> Tensor:
+    def logits(self, tokens: TokenBatch) -> Float[Tensor, "batch pos vocab"]:
         """Next-token logits, shape (batch, pos, vocab)."""
 
 
@@ -129,7 +130,7 @@ class Intervened:
         """Tokenize as the model does."""
         return self.model.tokenize(texts, ctx_len=ctx_len)
 
-    def logits(self, tokens: TokenBatch) -> Tensor:
+    def logits(self, tokens: TokenBatch) -> Float[Tensor, "batch pos vocab"]:
         """Next-token logits under the intervention."""
         with self.intervention():
             return self.model.logits(tokens)

@@ -3,9 +3,11 @@
     S = HM(E, F, N, U, L), each clipped to 0..1; 0 if any of them is 0.
 
 E efficacy, F form robustness, N neighbours kept, U utility, L resistance to relearning. Range 0 to
-1, higher is better. Source: card 20 of our methods, section H. A part that could not be measured is
-never passed over in silence: unless another part is 0, which decides, S is not given, and the mean
-of the rest is called `partial_score`.
+1, higher is better. Source: card 20 of our methods, section H. S does not see residue and privacy:
+read them beside it.
+
+A part that could not be measured is never passed over in silence: unless another part is 0, which
+decides, S is not given, and the mean of the rest is called `partial_score`.
 """
 
 from collections.abc import Mapping

@@ -6,11 +6,23 @@ these questions: both make every score too good.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from saetools.corpus import Question
 from saetools.errors import ConfigError
 
-__all__ = ["UnlearningData", "neighbours_of"]
+__all__ = ["TextSpan", "TokenClass", "UnlearningData", "neighbours_of"]
+
+TokenClass = Literal["concept", "neighbour", "unrelated"]
+
+
+class TextSpan(NamedTuple):
+    """Characters `start` to `end` of text number `text`, and the class of their tokens."""
+
+    text: int
+    start: int
+    end: int
+    token_class: TokenClass
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,8 @@ class UnlearningData:
         neighbours: the retain questions nearest to the forgotten ones; by default those that ask
             for an attribute that a forget question asks for, of another entity.
         texts: texts about neither, on which the model must stay as good as it was.
+        spans: which parts of the texts are about the concept or its neighbours after all; by
+            default the sentences that name one of their entities, from the name on.
         forget_texts: texts that the original was trained on and the oracle was not.
         holdout_texts: texts like them that no model was trained on; not like them, they measure
             the difference in topic and not privacy.
@@ -35,6 +49,7 @@ class UnlearningData:
     retain: tuple[Question, ...] = ()
     neighbours: tuple[Question, ...] | None = None
     texts: tuple[str, ...] = ()
+    spans: tuple[TextSpan, ...] | None = None
     forget_texts: tuple[str, ...] = ()
     holdout_texts: tuple[str, ...] = ()
 

@@ -2,8 +2,9 @@
 
 Classes: "concept", answers to forget questions, and what the texts say from a forgotten entity's
 name to the end of its sentence; "neighbour", the same of the neighbours; "unrelated", all other
-tokens of the texts. Nats a token, 0 upwards, lower is better; the mean over the oracles. An oracle
-against the other oracles is the noise floor: no edit needs to come nearer than that.
+tokens of the texts. Spans that are given with the texts stand in the place of the names. Nats a
+token, 0 upwards, lower is better; the mean over the oracles. An oracle against the other oracles is
+the noise floor: no edit needs to come nearer than that.
 
 Where there is an oracle this is the best single target (card 20 of our methods): a concept that
 was only suppressed, and one that was damaged beyond what the oracle does not know, both show.
@@ -14,10 +15,10 @@ everywhere.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from saetools.corpus import Question
@@ -27,11 +28,11 @@ from saetools.evaluate.documents import document_batches
 from saetools.evaluate.unlearning.answers import FLOOR, continuations
 from saetools.evaluate.unlearning.bench import ORIGINAL, Bench, Finding, Measured
 from saetools.evaluate.unlearning.candidate import Candidate, Missing
+from saetools.evaluate.unlearning.data import TokenClass
 from saetools.evaluate.unlearning.draws import Draws
 
-__all__ = ["TokenClass", "divergence", "kl", "sentence_spans"]
+__all__ = ["divergence", "kl", "sentence_spans"]
 
-TokenClass = Literal["concept", "neighbour", "unrelated"]
 _CLASSES: tuple[TokenClass, ...] = ("concept", "neighbour", "unrelated")
 _KL = Figure(
     "kl_to_oracle", "KL(oracle || model) of next tokens, nats a token", "lower", (0, np.inf)
@@ -82,14 +83,17 @@ def divergence(bench: Bench) -> Measured:
     return Measured(tuple(findings))
 
 
-def kl(reference: Tensor, other: Tensor) -> Tensor:
+def kl(
+    reference: Float[Tensor, "*rows vocab"], other: Float[Tensor, "*rows vocab_of_other"]
+) -> Float[Tensor, "*rows"]:
     """KL(reference || other) of logits over the last axis, in nats, at least 0."""
     if reference.shape[-1] != other.shape[-1]:
         raise Missing(
             f"vocabularies differ: {reference.shape[-1]} and {other.shape[-1]} next tokens"
         )
     p = torch.log_softmax(reference.float(), dim=-1)
-    q = torch.nan_to_num(torch.log_softmax(other.float(), -1), nan=FLOOR, neginf=FLOOR)
+    q = torch.log_softmax(other.to(p.device).float(), dim=-1)
+    q = torch.nan_to_num(q, nan=FLOOR, neginf=FLOOR)
     here = p.exp()
     return torch.where(here > 0, here * (p - q), 0.0).sum(-1).clamp_min(0.0)
 
@@ -144,7 +148,11 @@ def _text_rows(bench: Bench) -> list[_Row]:
     for i, text in enumerate(bench.data.texts):
         tokens = candidate.tokenize([text])
         ids = tuple(tokens.ids[0][tokens.mask[0]].tolist())
-        spans = {c: sentence_spans(text, names[c]) for c in names}
+        if bench.data.spans is None:
+            spans = {c: sentence_spans(text, names[c]) for c in names}
+        else:
+            here = [span for span in bench.data.spans if span.text == i]
+            spans = {c: [(s.start, s.end) for s in here if s.token_class == c] for c in names}
         if not any(spans.values()):
             none: TokenClass = "unrelated"
             found.append(_Row(ids, (none,) * len(ids), f"text {i}"))

@@ -21,6 +21,7 @@ minus this.)
 Source: MUSE, criterion 3 (Shi et al. 2024, arXiv:2407.06460); min_k from arXiv:2310.16789.
 
 Where it lies: hold-out texts that differ in topic from the forget texts measure the topic.
+Texts are resampled one by one: where several tell of one entity the interval is too narrow.
 """
 
 import zlib

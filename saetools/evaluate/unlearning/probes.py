@@ -19,7 +19,7 @@ ProbeKind = Literal["logistic", "mlp"]
 
 Objective = Callable[[], Tensor]
 
-_MLP_STEPS, _MLP_LR = 200, 1e-2
+_MLP_STEPS, _MLP_LR = 100, 2e-2
 
 
 class ProbeRows(NamedTuple):
@@ -49,7 +49,7 @@ def fit_probe(
 ) -> Probe:
     """Fit a probe: mean cross-entropy + penalty · (sum of squared weights, biases left out).
 
-    The logistic probe is convex and is solved by L-BFGS; the MLP takes 200 steps of Adam over all
+    The logistic probe is convex and is solved by L-BFGS; the MLP takes 100 steps of Adam over all
     rows.
     """
     x = rows.x.float()

@@ -167,6 +167,7 @@ def _about(bench: Bench) -> dict[str, Any]:
         "n_forget_entities": len({question.entity for question in data.forget}),
         "n_retain_questions": len(data.retain),
         "n_neighbour_questions": len(bench.neighbours),
+        "n_retain_questions_asked": len(bench.retain),
         "n_texts": len(data.texts),
         "n_forget_texts": len(data.forget_texts),
         "n_holdout_texts": len(data.holdout_texts),

@@ -34,7 +34,7 @@ class ProbeSettings(BaseModel):
     )
     n_hidden: int = Field(default=64, ge=1, description="hidden units of the MLP")
     penalty: float = Field(default=1e-3, ge=0, description="weight of the squared norm of weights")
-    max_rows: int = Field(default=2000, ge=2, description="retain questions to learn from at most")
+    max_rows: int = Field(default=1000, ge=2, description="retain questions to learn from at most")
 
 
 class UnlearningSettings(BaseModel):
@@ -50,6 +50,9 @@ class UnlearningSettings(BaseModel):
     )
     min_k: float = Field(
         default=0.4, gt=0, le=1, description="share of the least probable tokens in Min-k (MUSE)"
+    )
+    n_questions: int = Field(
+        default=1000, ge=1, description="retain and neighbour questions asked at most, each"
     )
     n_facts: int = Field(
         default=200, ge=2, description="facts in the KS test at most; its p depends on them"

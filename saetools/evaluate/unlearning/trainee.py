@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from saetools.errors import ConfigError
@@ -67,7 +68,7 @@ class WeightCopy:
         """Tokenize as the model does."""
         return self._model.tokenize(texts, ctx_len=ctx_len)
 
-    def logits(self, tokens: TokenBatch) -> Tensor:
+    def logits(self, tokens: TokenBatch) -> Float[Tensor, "batch pos vocab"]:
         """Next-token logits (batch, pos, vocab), with gradients to `trained`."""
         tokens = tokens.to(self._model.device)
         inputs = {

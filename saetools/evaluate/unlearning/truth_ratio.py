@@ -11,7 +11,8 @@ Source: TOFU (Maini et al. 2024, arXiv:2401.06121), where wrong answers are pert
 as losses; here they are the other options.
 
 Where it lies: p depends on the number of facts, so it compares only evaluations of the same facts
-(`n_facts` fixes their largest number). With few facts a high p shows little.
+(`n_facts` fixes their largest number). With few facts a high p shows little. Both models are asked
+the same facts and err alike on some, which makes the test lenient.
 """
 
 from collections.abc import Sequence

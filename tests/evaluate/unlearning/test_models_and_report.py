@@ -11,12 +11,14 @@ from rich.console import Console
 from saetools.corpus import Question
 from saetools.errors import ConfigError, FormatError, UnknownNameError
 from saetools.evaluate.unlearning import (
+    TextSpan,
     UnlearningData,
     UnlearningReport,
     UnlearningSettings,
     evaluate_unlearning,
     intervened,
     neighbours_of,
+    random_edit,
     trainable_copy,
 )
 
@@ -120,7 +122,12 @@ def test_what_was_not_asked_for_is_said_to_be_missing(original, data) -> None:
 
 
 def test_the_same_seed_gives_the_same_report(original, oracles, data) -> None:
-    settings = QUICK.model_copy(update={"measures": ("efficacy", "residue", "relearn_resistance")})
+    settings = UnlearningSettings(
+        measures=("efficacy", "residue", "relearn_resistance"),
+        n_draws=20,
+        relearn={"n_steps": 5, "every": 5},
+        probe={"layers": (1,), "max_rows": 100},
+    )
 
     def report() -> UnlearningReport:
         return evaluate_unlearning(
@@ -178,3 +185,47 @@ def test_data_that_contradict_themselves_are_refused() -> None:
         UnlearningData(())
     with pytest.raises(ConfigError, match="to be forgotten and to be kept"):
         UnlearningData((question,), (question,))
+
+
+def test_a_random_edit_is_as_large_as_the_edit(original, oracles, data) -> None:
+    control = random_edit(original, oracles[1], seed=3)
+    settings = UnlearningSettings(measures=("edit_norm",))
+
+    def norm(edited) -> float:
+        report = evaluate_unlearning(edited, original=original, data=data, settings=settings)
+        return report.row("edit_norm").value
+
+    assert norm(control) == pytest.approx(norm(oracles[1]), rel=1e-4)
+    assert random_edit(original, oracles[1], seed=3).fingerprint == control.fingerprint
+    assert random_edit(original, oracles[1], seed=4).fingerprint != control.fingerprint
+    with pytest.raises(ConfigError, match="random latents"):
+        random_edit(original, intervened(original, silenced(original)))
+
+
+def test_tokens_are_classed_by_given_spans_or_by_names(original, oracles, data) -> None:
+    name = data.forget[0].entity
+    text = f"a child looks at a gate . {name} lives in Ulm ."
+    settings = UnlearningSettings(measures=("kl_to_oracle",), n_draws=20)
+
+    def kl_elsewhere(spans: tuple[TextSpan, ...] | None) -> float:
+        report = evaluate_unlearning(
+            original,
+            original=original,
+            oracles=oracles[:1],
+            data=UnlearningData(data.forget[:1], texts=(text,), spans=spans),
+            settings=settings,
+        )
+        return report.row("kl_to_oracle", detail="unrelated").value
+
+    named = text.index(name)
+    by_name = kl_elsewhere(None)
+    assert kl_elsewhere((TextSpan(0, named, len(text), "concept"),)) == by_name
+    # Without a span the sentence about the forgotten person counts as unrelated text.
+    assert kl_elsewhere(()) != by_name
+
+
+def test_retain_questions_are_asked_up_to_their_number(original, data) -> None:
+    settings = UnlearningSettings(measures=("accuracy",), n_questions=30, n_draws=20)
+    report = evaluate_unlearning(original, original=original, data=data, settings=settings)
+    assert report.about["n_retain_questions"] == 288
+    assert report.about["n_retain_questions_asked"] == 30

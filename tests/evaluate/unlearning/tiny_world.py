@@ -169,7 +169,7 @@ def train_model(
         torch.nn.utils.clip_grad_norm_(hf.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-    hf.requires_grad_(True)
+    optimizer.zero_grad()  # leave no gradients behind
     return model
 
 
