@@ -9,6 +9,7 @@ from saetools.evaluate.ablation import (
 )
 from saetools.evaluate.base import METRICS, Curve, Direction, Figure, Findings, Measurement, Metric
 from saetools.evaluate.context import MetricContext, Split
+from saetools.evaluate.labelled import labels_from_spans
 from saetools.evaluate.report import EvaluationReport
 from saetools.evaluate.run import evaluate
 
@@ -29,4 +30,5 @@ __all__ = [
     "Split",
     "concept_ablation",
     "evaluate",
+    "labels_from_spans",
 ]

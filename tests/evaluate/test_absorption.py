@@ -155,6 +155,18 @@ def test_a_parent_with_a_hole_is_absorbed_and_a_whole_one_is_not(
     assert report.stderr["hole_rate"] == pytest.approx(0.0, abs=1e-9)  # every document says so
 
 
+def test_without_held_out_documents_halves_of_the_split_take_both_parts(
+    trees: tuple[SyntheticSource, ActivationStore],
+) -> None:
+    source, store = trees
+    ctx = MetricContext(with_holes(source, n_parents=1), store, HOOK, split="train")
+    tally = hierarchy_tally(ctx, source.labels())
+    measured = np.flatnonzero(tally.sums["items"].sum(1))
+    assert not store.held_out[measured].any()
+    assert len(measured) <= (len(ctx.docs) + 1) // 2
+    assert tally.rate("hole", "items", seed=0)[0] == pytest.approx(0.5)
+
+
 def test_a_hole_at_some_children_is_measured_with_its_uncertainty(
     trees: tuple[SyntheticSource, ActivationStore],
 ) -> None:
