@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import saetools as st
 from saetools.cli.app import app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +44,18 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     (block,) = _blocks("python")
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
     assert (tmp_path / "report.html").exists()
+
+
+def test_the_python_of_the_page_on_metrics_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "evaluation-core.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    config = st.TrainConfig(n_tokens=20 * 512, batch_tokens=512)
+    names = {"st": st, "config": config, "__name__": "page"}
+    exec(compile(block, "evaluation-core.md", "exec"), names)
+    assert (tmp_path / "planted.h5").exists()
 
 
 def test_files_that_the_documents_name_exist() -> None:

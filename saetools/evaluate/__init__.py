@@ -18,6 +18,7 @@ from saetools.evaluate.base import (
     Table,
 )
 from saetools.evaluate.context import MetricContext, Split
+from saetools.evaluate.labelled import labels_from_spans
 from saetools.evaluate.report import EvaluationReport
 from saetools.evaluate.run import evaluate
 from saetools.evaluate.unlearning import (
@@ -51,4 +52,5 @@ __all__ = [
     "evaluate",
     "evaluate_unlearning",
     "intervened",
+    "labels_from_spans",
 ]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import saetools as st
 from saetools.corpus import ConceptLabels
 from saetools.errors import ConfigError, ShapeError, UnknownNameError
 from saetools.evaluate import MetricContext, evaluate
@@ -25,6 +26,7 @@ from saetools.sae import SAE, build_sae
 from saetools.store import ActivationStore
 from saetools.testbed.planting import SyntheticConfig
 from saetools.testbed.synthetic import HOOK, SyntheticSource
+from saetools.train import train_many
 from saetools.types import SparseLatents
 
 # Two parents of twenty children each: a child is on in a fiftieth of its parent's rows.
@@ -155,6 +157,18 @@ def test_a_parent_with_a_hole_is_absorbed_and_a_whole_one_is_not(
     assert report.stderr["hole_rate"] == pytest.approx(0.0, abs=1e-9)  # every document says so
 
 
+def test_without_held_out_documents_halves_of_the_split_take_both_parts(
+    trees: tuple[SyntheticSource, ActivationStore],
+) -> None:
+    source, store = trees
+    ctx = MetricContext(with_holes(source, n_parents=1), store, HOOK, split="train")
+    tally = hierarchy_tally(ctx, source.labels())
+    measured = np.flatnonzero(tally.sums["items"].sum(1))
+    assert not store.held_out[measured].any()
+    assert len(measured) <= (len(ctx.docs) + 1) // 2
+    assert tally.rate("hole", "items", seed=0)[0] == pytest.approx(0.5)
+
+
 def test_a_hole_at_some_children_is_measured_with_its_uncertainty(
     trees: tuple[SyntheticSource, ActivationStore],
 ) -> None:
@@ -193,6 +207,32 @@ def test_few_children_are_seen_as_splitting_and_as_a_hole(tmp_path: Path) -> Non
     assert found["hole_rate"] == 1.0
     assert found["split_latents"] == 4.0
     assert found["absorption_full"] == 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_trained_with_l1_a_plain_sae_absorbs_and_prefixes_keep_parents_whole(
+    tmp_path: Path, seed: int
+) -> None:
+    """Card 03: hole rate ≥ 0.95 without prefixes, ≤ 0.05 with {4, 16}, on every seed."""
+    config = SyntheticConfig(
+        d_in=20, n_concepts=16, n_trees=4, n_children=3, noise=0.0, magnitude_jitter=0.0
+    )
+    source = SyntheticSource(config, n_tokens=40_000, held_out_fraction=0.3, seed=seed)
+    saes = {
+        name: build_sae("standard", d_in=20, n_latents=16, target_l0=None, widths=w, seed=seed)
+        for name, w in {"plain": (), "prefixes": (4, 16)}.items()
+    }
+    steps = st.TrainConfig(n_tokens=4000 * 512, batch_tokens=512, lr=3e-3, normalize="none")
+    with source.write(tmp_path / "acts.h5") as store:
+        found = {
+            name: evaluate(sae, store, metrics=["absorption"], concepts=source.labels()).values
+            for name, sae in train_many(saes, store, steps).items()
+        }
+    assert found["plain"]["hole_rate"] >= 0.95
+    assert found["plain"]["split_latents"] > 3.5, "a child's latent each stands for the parent"
+    assert found["prefixes"]["hole_rate"] <= 0.05
+    assert found["prefixes"]["split_latents"] == 1.0
 
 
 def test_nothing_is_chosen_on_what_is_measured(

@@ -90,6 +90,21 @@ def test_a_row_depends_on_seed_and_number_alone() -> None:
     assert many.n_tokens == 2_000_000_000  # and nothing of that size was made
 
 
+def test_a_source_of_any_length_is_read_in_little_memory() -> None:
+    """The rows would be 26 GB; what is held is two pools of 32 chunks, 8 MB, and two batches."""
+    source = SyntheticSource(SyntheticConfig(d_in=32, n_concepts=16), n_tokens=200_000_000)
+    assert source.n_batches(1024) == source.n_rows("train") // 1024
+    first = next(iter(source.batches(1024, seed=0)))
+    assert first.shape == (1024, 32)
+    made: list[int] = []
+    inner = source._chunk
+    source._chunk = lambda number: made.append(number) or inner(number)  # type: ignore[assignment,func-returns-value]
+    reader = source.batches(1024, seed=0)
+    for _ in range(3):
+        next(reader)
+    assert len(made) <= 2 * 32, "two pools at most"
+
+
 def test_batches_are_the_rows_of_their_split_each_once_and_go_on_where_asked() -> None:
     source = SyntheticSource(
         SyntheticConfig(d_in=8, n_concepts=16), n_tokens=9216, held_out_fraction=0.3

@@ -20,6 +20,7 @@ L0; a dense first latent lowers it cheaply, so look at `dense_fraction`.
 """
 
 import math
+import statistics
 
 from saetools.evaluate.absorption import (
     Tally,
@@ -104,6 +105,8 @@ def _findings(tally: Tally, *, seed: int) -> Findings:
         value, error = tally.rate(above, below, seed=seed)
         rows.append(figure.measured(value, stderr=error))
     sizes = [len(r.split) for r, used in zip(tally.readings, tally.usable, strict=True) if used]
-    rows.append(_SPLIT.measured(sum(sizes) / len(sizes)))
+    # The number of latents is a concept's, not a document's, so its error is over concepts.
+    spread = statistics.stdev(sizes) / math.sqrt(len(sizes)) if len(sizes) > 1 else math.nan
+    rows.append(_SPLIT.measured(statistics.mean(sizes), stderr=spread))
     rows.append(_CONCEPTS.measured(len(sizes)))
     return Findings(tuple(rows))

@@ -106,7 +106,7 @@ class Exchanger:
         """
         total = self._x.new_zeros(())
         hf = self._model.hf
-        training = hf.training
+        training = [module for module in hf.modules() if module.training]
         hf.eval()
         try:
             for batch in self._batches(pairs):
@@ -121,7 +121,8 @@ class Exchanger:
                 losses = torch.nn.functional.cross_entropy(last, answers, reduction="sum")
                 total = total + losses.to(total.device)
         finally:
-            hf.train(training)
+            for module in training:
+                module.training = True
         return total / len(pairs)
 
     def _editing(self, pairs: list[Pair], rule: Rule) -> AbstractContextManager[None]:

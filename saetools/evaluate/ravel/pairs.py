@@ -64,7 +64,7 @@ def _drawn(
     for _ in range(_TRIES * n):
         if len(found) >= n:
             break
-        base, source = int(rng.choice(bases)), int(rng.choice(sources))
+        base, source = bases[rng.integers(len(bases))], sources[rng.integers(len(sources))]
         own, other = facts[base], facts[source]
         asked = own.question.attribute
         # Where both have one answer, exchanging or keeping it looks the same.
