@@ -1,14 +1,13 @@
 """What SAEs of each architecture find of a world whose truth is known, over seeds.
 
-    python benchmarks/planted_recovery.py [--hook HOOK] [--docs N] [--tokens N] [--seeds N]
+    python benchmarks/planted_world.py [--hook HOOK] [--docs N] [--tokens N] [--seeds N]
         [--latents N] [--k K] [--results FILE]
 
 Reads the shipped model `planted` on texts of its world. TopK, BatchTopK and Matryoshka SAEs of each
 seed train on the same rows in the same order, in one pass. Printed, mean (range) over seeds, all on
 held-out documents: planted concepts with a latent of AUROC 0.9 or more by sort, hole rate and
-absorption of the planted levels (bird, animal), FVU, L0; and the same for synthetic rows with
-planted directions (mean max cosine by Hungarian matching, share recovered, F1 of firing). Then the
-seconds of the full evaluation, metric by metric.
+absorption of the planted levels (bird, animal), FVU, L0. Then the seconds of the full evaluation,
+metric by metric. `benchmarks/synthetic_rows.py` does the same for rows with planted directions.
 """
 
 import argparse
@@ -30,11 +29,8 @@ from saetools.sae import SAE
 from saetools.store import ActivationStore
 from saetools.testbed import World
 from saetools.testbed.concept_recovery import recover_concepts
-from saetools.testbed.planting import SyntheticConfig
-from saetools.testbed.recovery import recovery_report
-from saetools.testbed.synthetic import SyntheticSource
 from saetools.testbed.truth import WorldTruth, world_truth
-from saetools.train.loop import train_many
+from saetools.train import train_many
 
 ARCHS = ("topk", "batch_topk", "matryoshka")
 _FIGURES = ("fvu", "l0", "hole_rate", "absorption_full", "absorption_fraction", "split_latents")
@@ -45,15 +41,12 @@ def main() -> None:
     args = _arguments()
     results: dict[str, Any] = {"settings": {k: str(v) for k, v in vars(args).items()}}
     with tempfile.TemporaryDirectory() as scratch, progress.use("silent"):
-        results["planted world"] = planted_world(args, Path(scratch))
-        results["synthetic rows"] = synthetic_rows(args)
-    for title in ("planted world", "synthetic rows"):
-        print(f"\n### {title}\n")
-        _print_table(results[title]["runs"])
-    print("\n### full evaluation of one SAE, seconds\n")
-    for name, seconds in results["planted world"]["seconds"].items():
-        print(f"{name:<20} {seconds:6.1f}")
-    print(f"{'all':<20} {sum(results['planted world']['seconds'].values()):6.1f}")
+        results |= planted_world(args, Path(scratch))
+    _print_table(results["runs"])
+    print("\nFull evaluation of one SAE, seconds:")
+    for name, seconds in results["seconds"].items():
+        print(f"  {name:<20} {seconds:6.1f}")
+    print(f"  {'all':<20} {sum(results['seconds'].values()):6.1f}")
     if args.results:
         args.results.write_text(json.dumps(results, indent=1))
 
@@ -69,50 +62,20 @@ def planted_world(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     ) as store:
         print(f"{store.n_tokens:,} tokens at {args.hook} of {model.name}")
         truth = world_truth(store, texts, model.tokenizer)
-        saes = _train(args, store, d_in=store.d_in)
+        saes = _train(args, store)
         runs = {name: _measured(sae, store, truth, model) for name, sae in saes.items()}
         seconds = _seconds(next(iter(saes.values())), store, truth, model, corpus, world)
     return {"runs": runs, "seconds": seconds}
 
 
-def synthetic_rows(args: argparse.Namespace) -> dict[str, Any]:
-    """Recovery of planted directions by SAEs with twice as many latents as directions."""
-    source = SyntheticSource(SyntheticConfig(), n_tokens=args.tokens)
-    n_on = round(float(source.chances.sum()))
-    n_latents = 2 * len(source.directions)
-    saes = _train(args, source, d_in=source.config.d_in, n_latents=n_latents, k=n_on)
-    runs = {}
-    for name, sae in saes.items():
-        whole = recovery_report(sae, source).whole
-        runs[name] = {
-            "MCC": whole.mcc,
-            "recovered": whole.recovered_fraction,
-            "precision": whole.precision,
-            "recall": whole.recall,
-            "F1": whole.f1,
-        }
-    print(
-        f"{len(source.directions)} directions in {source.config.d_in} dimensions, {n_on} on a row"
-    )
-    return {"runs": runs}
-
-
-def _train(
-    args: argparse.Namespace,
-    source: Any,
-    *,
-    d_in: int,
-    n_latents: int | None = None,
-    k: int | None = None,
-) -> dict[str, SAE]:
-    size = {"d_in": d_in, "n_latents": n_latents or args.latents, "k": k or args.k}
+def _train(args: argparse.Namespace, store: ActivationStore) -> dict[str, SAE]:
+    size = {"d_in": store.d_in, "n_latents": args.latents, "k": args.k}
     saes = {
         f"{arch}-{seed}": st.build_sae(arch, seed=seed, **size)
         for seed in range(args.seeds)
         for arch in ARCHS
     }
-    config = st.TrainConfig(n_tokens=args.tokens, batch_tokens=2048)
-    return train_many(saes, source, config)
+    return train_many(saes, store, st.TrainConfig(n_tokens=args.tokens, batch_tokens=2048))
 
 
 def _measured(

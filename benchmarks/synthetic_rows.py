@@ -1,6 +1,6 @@
 """What training finds of planted truth: recovery, and absorption with and without prefixes.
 
-    python benchmarks/planted.py [--seeds N] [--quick]
+    python benchmarks/synthetic_rows.py [--seeds N] [--quick]
 
 Recovery: TopK, BatchTopK and Matryoshka (each with as many latents as there are concepts, and the
 true L0 as k) on 192 concepts in 96 dimensions, with frequencies that fall as a power law,
