@@ -1,0 +1,168 @@
+"""Rows of a store know what is true of them; an SAE that has a concept's latent is found out."""
+
+import numpy as np
+import pytest
+import torch
+
+from saetools.analysis.codes import Codes
+from saetools.corpus.planted import LabelledText, World, levels_of, token_labels
+from saetools.errors import ConfigError
+from saetools.sae import SAE, build_sae
+from saetools.store import ActivationStore, StoreWriter, TokenColumns
+from saetools.testbed.concept_recovery import ConceptRecovery, FoundConcept, recover_concepts
+from saetools.testbed.name_truth import name_truth
+from saetools.testbed.tokenizer import train_tokenizer
+from saetools.testbed.truth import WorldTruth, world_truth
+
+N_DOCS = 300
+WIDTH = 32
+WATCHED = ("badger", "mammal", "animal")  # coordinates 0 to 2 of the planted activations
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World.build(n_entities=40)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(world: World):
+    return train_tokenizer(world)
+
+
+@pytest.fixture(scope="module")
+def texts(world: World) -> tuple[LabelledText, ...]:
+    return world.documents(N_DOCS, seed=1)
+
+
+@pytest.fixture(scope="module")
+def store(texts, tokenizer, tmp_path_factory: pytest.TempPathFactory) -> ActivationStore:
+    """Coordinate i is 1 where level i of WATCHED holds, 3 the topic market; the rest is noise."""
+    path = tmp_path_factory.mktemp("truth") / "acts.h5"
+    g = torch.Generator().manual_seed(0)
+    held = np.arange(N_DOCS) % 3 == 0
+    blank = [""] * N_DOCS
+    manifest = {"widths": {"h": WIDTH}, "dtype": "float32", "model": {}, "corpus": {}}
+    with StoreWriter(path, manifest=manifest, labels=blank, titles=blank, held_out=held) as writer:
+        for doc, text in enumerate(texts):
+            ids = tokenizer(text.text, add_special_tokens=False)["input_ids"]
+            x = 0.05 * torch.rand(len(ids), WIDTH, generator=g)
+            for row, labels in enumerate(token_labels(text, tokenizer)):
+                for i, level in enumerate(WATCHED):
+                    x[row, i] += float(("concept", level) in labels)
+                x[row, 3] += float(("topic", "market") in labels)
+            columns = TokenColumns(
+                np.array(ids, np.int32),
+                np.full(len(ids), doc, np.int32),
+                np.arange(len(ids), dtype=np.int32),
+            )
+            writer.commit({"h": x}, columns, n_docs_done=doc + 1)
+        writer.finish()
+    return ActivationStore.open(path)
+
+
+@pytest.fixture(scope="module")
+def truth(store, texts, tokenizer) -> WorldTruth:
+    return world_truth(store, texts, tokenizer)
+
+
+@pytest.fixture(scope="module")
+def sae() -> SAE:
+    """Latent i is coordinate WIDTH - 1 - i."""
+    made = build_sae("topk", d_in=WIDTH, n_latents=WIDTH, k=8)
+    eye = torch.eye(WIDTH).flip(0)
+    with torch.no_grad():
+        made.W_enc_rows.copy_(eye)
+        made.W_dec.copy_(eye)
+        made.b_enc.zero_()
+        made.b_dec.zero_()
+    return made
+
+
+def test_every_row_knows_what_its_text_says(store, texts, truth, tokenizer) -> None:
+    batches = list(store.stream())
+    doc = np.concatenate([batch.doc for batch in batches])
+    for number in (0, 7, N_DOCS - 1):
+        rows = np.flatnonzero(doc == number)
+        topic = truth.layers["topic"]
+        assert {topic.names[i] for i in topic.label[rows]} == {texts[number].topic}
+        values = truth.layers["value"]
+        said = [values.names[i] for i in values.label[rows] if i >= 0]
+        expected = [span.name for span in texts[number].layer("value")]
+        assert sorted(said) == sorted(expected), "a word is judged at one of its tokens"
+
+
+def test_a_name_is_judged_at_its_last_token_and_its_first_counts_neither_way(
+    store, texts, truth
+) -> None:
+    entities = truth.layers["entity"]
+    n_names = sum(len(text.layer("entity")) for text in texts)
+    assert (entities.label >= 0).sum() == n_names
+    assert (~entities.counted).sum() == n_names, "a name is a head and a tail"
+    assert not (entities.label[~entities.counted] >= 0).any()
+
+
+def test_other_texts_than_the_stores_are_refused(store, world, texts, tokenizer) -> None:
+    with pytest.raises(ConfigError, match="is not text 0"):
+        world_truth(store, world.documents(N_DOCS, seed=2), tokenizer)
+    with pytest.raises(ConfigError, match="300 documents and 299 texts"):
+        world_truth(store, texts[:-1], tokenizer)
+
+
+def test_a_parent_is_on_wherever_a_child_is(truth) -> None:
+    labels = truth.hierarchy()
+    for child, parent in labels.parents.items():
+        assert levels_of(child)[-2] == parent
+        assert not (labels.column(child) & ~labels.column(parent)).any()
+    assert (
+        labels.column("animal").sum()
+        > labels.column("mammal").sum()
+        > labels.column("badger").sum()
+    )
+
+
+def test_planted_latents_are_found_and_no_others(store, truth, sae) -> None:
+    recovery = recover_concepts(sae, store, truth, min_train=5, min_held_out=2)
+    found = {(c.layer, c.name): c for c in recovery.concepts}
+    badger = found["leaf", "badger"]
+    assert badger.latent == WIDTH - 1
+    assert badger.auroc == badger.auroc_train == 1.0
+    assert badger.recall == 1.0
+    assert found["topic", "market"].latent == WIDTH - 4
+    assert found["topic", "market"].auroc == 1.0
+    unplanted = [c.auroc for c in found.values() if c.layer == "form"]
+    assert max(unplanted) < 0.75
+    assert np.median(unplanted) == pytest.approx(0.5, abs=0.1)
+
+
+def test_parts_of_the_dictionary_give_what_the_whole_gives(
+    store, truth, sae, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = recover_concepts(sae, store, truth)
+    monkeypatch.setattr(Codes.parts, "__kwdefaults__", {"limit": 500})
+    assert recover_concepts(sae, store, truth) == whole
+
+
+def concept(layer: str, name: str, latent: int, auroc: float = 1.0) -> FoundConcept:
+    return FoundConcept(layer, name, (latent,), auroc, 1.0, 1.0, 1.0, 10)
+
+
+def test_names_are_right_where_they_say_the_word_and_the_control_says_what_chance_gives() -> None:
+    recovery = ConceptRecovery(
+        (
+            concept("value", "wool", 1),
+            concept("value", "silver", 2),
+            concept("value", "salt", 3),
+            concept("value", "rope", 4, auroc=0.6),  # not recovered
+            concept("topic", "market", 5),  # no word of its own
+        ),
+        n_rare=0,
+    )
+    words = {1: ["Wool", "yarn"], 2: ["gold", "coin", "ring", "silver"], 5: ["market"]}
+    truth = name_truth(recovery, words)
+    assert truth.n_concepts == 3
+    assert truth.n_named == 2
+    assert truth.right_fraction == pytest.approx(1 / 3)  # silver is the fourth word
+    assert truth.swapped_fraction == 0.0
+    shifted = name_truth(recovery, {2: ["wool"], 3: ["silver"], 1: ["salt"]})
+    assert shifted.right_fraction == 0.0
+    assert shifted.swapped_fraction == 1.0  # each takes the name of the next
