@@ -1,8 +1,10 @@
 """Which concepts of the planted world an SAE has a latent for.
 
 The latent of a concept is the one with the greatest AUROC on training documents; what is reported
-is its AUROC on held-out ones. AUROC: the chance that the latent is more active at a token of the
-concept than at another token; ties count half. 1 is perfect, 0.5 is chance.
+is its AUROC on held-out ones. AUROC: the chance that the latent is more active at a unit of the
+concept than at another unit; ties count half. 1 is perfect, 0.5 is chance. A unit is a token for
+words, a sentence for what facts say, a document for topics and the like; a latent is as active in
+the latter two as at the token where it is strongest.
 """
 
 import math
@@ -17,8 +19,8 @@ import numpy.typing as npt
 import torch
 
 from saetools import progress
-from saetools.analysis.auroc import Pooled, auroc
-from saetools.analysis.codes import Codes, CodeWriter
+from saetools.analysis.auroc import Pooled, auroc, pool_documents
+from saetools.analysis.codes import Codes, CodeWriter, Entries
 from saetools.sae import SAE
 from saetools.store import ActivationStore
 from saetools.testbed.truth import Layer, WorldTruth
@@ -34,7 +36,7 @@ class FoundConcept(NamedTuple):
 
     layer is its sort (entity, value, topic, ...); latents are up to eight, the best on training
     documents first, and all figures are those of the first. auroc is measured on held-out
-    documents, where the concept is on at n_tokens tokens; precision and recall are those of "the
+    documents, where the concept is on at n_units units; precision and recall are those of "the
     latent fires" there, precision NaN where it never fires.
     """
 
@@ -45,7 +47,7 @@ class FoundConcept(NamedTuple):
     auroc_train: float
     precision: float
     recall: float
-    n_tokens: int
+    n_units: int
 
     @property
     def latent(self) -> int:
@@ -94,7 +96,7 @@ def recover_concepts(
         sae: reads the store's first hook.
         store: with the held-out documents that training did not see.
         truth: what holds at its rows.
-        min_train, min_held_out: tokens at which a concept has to be on to be judged.
+        min_train, min_held_out: units at which a concept has to be on to be judged.
     """
     best: dict[str, _Best] = {}
     with tempfile.TemporaryDirectory(prefix="saetools-codes-") as scratch:
@@ -103,18 +105,17 @@ def recover_concepts(
         with progress.task("recover", total=len(parts) * len(truth.layers), unit="parts") as task:
             for first, last in parts:
                 entries = codes.entries(first, last)
-                pooled = Pooled(entries.latent - first, entries.row, entries.value, entries.row)
                 for name, layer in truth.layers.items():
                     task.note(layer=name)
-                    scored = _scored(pooled, first, last, layer, truth.held_out)
+                    scored = _scored(entries, first, last, layer)
                     best[name] = scored.joined(best.get(name))
                     task.advance()
         wanted = np.unique(np.concatenate([found.latent[0] for found in best.values()]))
         rows = _rows_of(codes, wanted)
     found = [
-        _found(name, layer, int(i), best[name], rows, truth.held_out)
+        _found(name, layer, int(i), best[name], rows)
         for name, layer in truth.layers.items()
-        for i in np.flatnonzero(_frequent(layer, truth.held_out, min_train, min_held_out))
+        for i in np.flatnonzero(_frequent(layer, min_train, min_held_out))
     ]
     n_all = sum(len(layer.names) for layer in truth.layers.values())
     return ConceptRecovery(tuple(found), n_all - len(found))
@@ -145,10 +146,9 @@ class _Best:
         return self.latent, self.train, self.held_out
 
 
-def _scored(
-    pooled: Pooled, first: int, last: int, layer: Layer, held_out: npt.NDArray[np.bool_]
-) -> _Best:
-    """The best of the latents `first` to `last - 1`, which `pooled` counts from 0."""
+def _scored(entries: Entries, first: int, last: int, layer: Layer) -> _Best:
+    """The best of the latents `first` to `last - 1`, of which `entries` are."""
+    pooled = _pooled(entries, first, layer)
     train, held = (
         np.nan_to_num(
             auroc(
@@ -156,24 +156,33 @@ def _scored(
                 n_latents=last - first,
                 label_of_doc=layer.label,
                 n_labels=len(layer.names),
-                docs=layer.counted & rows,
+                docs=layer.counted & units,
             ),
             nan=0.5,
         )
-        for rows in (~held_out, held_out)
+        for units in (~layer.held_out, layer.held_out)
     )
     latent = np.broadcast_to(np.arange(first, last)[:, None], train.shape)
     return _Best(latent, train, held).best()
 
 
-def _frequent(
-    layer: Layer, held_out: npt.NDArray[np.bool_], min_train: int, min_held_out: int
-) -> npt.NDArray[np.bool_]:
-    """Labels that are on at enough tokens of training and of held-out documents."""
+def _pooled(entries: Entries, first: int, layer: Layer) -> Pooled:
+    """The largest activation of each latent in each unit; latents are counted from `first`."""
+    latent = entries.latent - first
+    if layer.unit_of_row is None:
+        return Pooled(latent, entries.row, entries.value, entries.row)
+    inside = layer.unit_of_row[entries.row] >= 0
+    return pool_documents(
+        latent[inside], entries.row[inside], entries.value[inside], doc_of_row=layer.unit_of_row
+    )
+
+
+def _frequent(layer: Layer, min_train: int, min_held_out: int) -> npt.NDArray[np.bool_]:
+    """Labels that are on at enough units of training and of held-out documents."""
     on = (layer.label >= 0) & layer.counted
     train, held = (
-        np.bincount(layer.label[on & rows], minlength=len(layer.names))
-        for rows in (~held_out, held_out)
+        np.bincount(layer.label[on & units], minlength=len(layer.names))
+        for units in (~layer.held_out, layer.held_out)
     )
     return np.asarray((train >= min_train) & (held >= min_held_out))
 
@@ -195,14 +204,15 @@ def _found(
     i: int,
     best: _Best,
     fired: Mapping[int, npt.NDArray[np.int64]],
-    held_out: npt.NDArray[np.bool_],
 ) -> FoundConcept:
     latents = tuple(best.latent[:, i].tolist())
-    fires = np.zeros(len(held_out), dtype=bool)
-    fires[fired[latents[0]]] = True
-    rows = held_out & layer.counted
-    on = rows & (layer.label == i)
-    n_fires, n_on, n_both = int((fires & rows).sum()), int(on.sum()), int((fires & on).sum())
+    fires = np.zeros(len(layer.label), dtype=bool)
+    rows = fired[latents[0]]
+    units = rows if layer.unit_of_row is None else layer.unit_of_row[rows]
+    fires[units[units >= 0]] = True
+    asked = layer.held_out & layer.counted
+    on = asked & (layer.label == i)
+    n_fires, n_on, n_both = int((fires & asked).sum()), int(on.sum()), int((fires & on).sum())
     return FoundConcept(
         layer=name,
         name=layer.names[i],
@@ -211,7 +221,7 @@ def _found(
         auroc_train=float(best.train[0, i]),
         precision=n_both / n_fires if n_fires else math.nan,
         recall=n_both / n_on,
-        n_tokens=n_on,
+        n_units=n_on,
     )
 
 

@@ -1,7 +1,8 @@
 """What is true of each row of a store that was harvested from texts of the planted world.
 
-Words made of several tokens (most names) are judged at their last token, where a model has read
-all of the word; their other tokens count neither way.
+A label holds for units: words at tokens (those of several tokens, as most names, at their last one,
+where a model has read all of it; their other tokens count neither way), attributes and forms of
+sentences that state a fact, topic, sentiment and register of documents.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,26 +19,35 @@ from saetools.store import ActivationStore
 
 __all__ = ["LAYERS", "Layer", "WorldTruth", "world_truth"]
 
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
 LEVELS = ("root", "branch", "leaf")
 LAYERS = ("entity", "kind", "value", *LEVELS, "attribute", "form", "topic", "sentiment", "register")
 """Sorts of labels of which at most one of each holds at a token."""
 
 _WORDS = ("entity", "kind", "value", *LEVELS)
+_SENTENCES = ("attribute", "form")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One sort of label at every row.
+    """One sort of label, and the units that it holds for.
 
     Args:
         names: of the labels.
-        label: index of the label that holds at each row, -1 for none, shape (n_rows,).
-        counted: False at tokens inside a word that is judged at its last token, shape (n_rows,).
+        label: index of the label of each unit, -1 for none, shape (n_units,).
+        counted: False at units that count neither way, shape (n_units,).
+        held_out: True at units of documents that training does not see, shape (n_units,).
+        unit_of_row: unit of each row, -1 for none, shape (n_rows,), never falling but for those;
+            None where rows are the units.
     """
 
     names: tuple[str, ...]
-    label: npt.NDArray[np.int64]
-    counted: npt.NDArray[np.bool_]
+    label: Ints
+    counted: Bools
+    held_out: Bools
+    unit_of_row: npt.NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,15 +56,13 @@ class WorldTruth:
 
     Args:
         layers: by name, those of LAYERS that occur.
-        held_out: True at rows of documents that training does not see, shape (n_rows,).
     """
 
     layers: Mapping[str, Layer]
-    held_out: npt.NDArray[np.bool_]
 
     def only(self, *names: str) -> "WorldTruth":
         """The same rows with some of the layers."""
-        return WorldTruth({name: self.layers[name] for name in names}, self.held_out)
+        return WorldTruth({name: self.layers[name] for name in names})
 
     def hierarchy(self) -> ConceptLabels:
         """The levels of things (animal, bird, owl) as concepts that are on at rows, with parents.
@@ -90,9 +98,9 @@ def world_truth(
             f"{store.path} has {len(spans):,} documents and {len(texts):,} texts were given; write "
             "as many documents of the same world with the same seed"
         )
-    found: dict[str, dict[str, int]] = {name: {} for name in LAYERS}
-    label = {name: np.full(store.n_tokens, -1, dtype=np.int64) for name in LAYERS}
-    counted = {name: np.ones(store.n_tokens, dtype=bool) for name in LAYERS}
+    held = np.repeat(np.asarray(store.held_out)[: len(spans)], spans[:, 1] - spans[:, 0])
+    words = {name: _Words(store.n_tokens, held) for name in _WORDS}
+    spreads = {name: _Spreads(store.n_tokens) for name in LAYERS if name not in _WORDS}
     ids = np.concatenate([np.zeros(0, np.int32), *(batch.token_ids for batch in store.stream())])
     for doc, (start, stop) in enumerate(spans):
         cut = tokenizer(texts[doc].text, add_special_tokens=False, return_offsets_mapping=True)
@@ -102,23 +110,65 @@ def world_truth(
                 "the world, seed and tokenizer that were harvested"
             )
         for name, value, rows in _labels(texts[doc], cut["offset_mapping"][: stop - start]):
-            code = found[name].setdefault(value, len(found[name]))
-            if name in _WORDS:
-                counted[name][start + rows[:-1]] = False
-                rows = rows[-1:]
-            label[name][start + rows] = code
-    layers = {
-        name: Layer(tuple(values), label[name], counted[name])
-        for name, values in found.items()
-        if values
-    }
-    held = np.repeat(np.asarray(store.held_out)[: len(spans)], spans[:, 1] - spans[:, 0])
-    return WorldTruth(layers, held)
+            if name in words:
+                words[name].add(value, start + rows)
+            elif name in _SENTENCES:
+                spreads[name].add(value, start + rows, held_out=bool(store.held_out[doc]))
+        for name in ("topic", "sentiment", "register"):
+            whole = np.arange(start, stop)
+            spreads[name].add(
+                str(getattr(texts[doc], name)), whole, held_out=bool(store.held_out[doc])
+            )
+    made = {name: part.layer() for name, part in words.items()}
+    made |= {name: part.layer() for name, part in spreads.items()}
+    return WorldTruth({name: made[name] for name in LAYERS if made[name].names})
+
+
+class _Words:
+    """Labels of words, which are judged at their last token."""
+
+    def __init__(self, n_rows: int, held_out: Bools) -> None:
+        self._codes: dict[str, int] = {}
+        self._label = np.full(n_rows, -1, dtype=np.int64)
+        self._counted = np.ones(n_rows, dtype=bool)
+        self._held_out = held_out
+
+    def add(self, name: str, rows: Ints) -> None:
+        """The word `name` stands at `rows`."""
+        self._counted[rows[:-1]] = False
+        self._label[rows[-1]] = self._codes.setdefault(name, len(self._codes))
+
+    def layer(self) -> Layer:
+        """What was added."""
+        return Layer(tuple(self._codes), self._label, self._counted, self._held_out)
+
+
+class _Spreads:
+    """Labels of stretches of rows, which are judged as a whole."""
+
+    def __init__(self, n_rows: int) -> None:
+        self._codes: dict[str, int] = {}
+        self._unit_of_row = np.full(n_rows, -1, dtype=np.int32)
+        self._labels: list[int] = []
+        self._held_out: list[bool] = []
+
+    def add(self, name: str, rows: Ints, *, held_out: bool) -> None:
+        """`name` holds of the stretch `rows`."""
+        self._unit_of_row[rows] = len(self._labels)
+        self._labels.append(self._codes.setdefault(name, len(self._codes)))
+        self._held_out.append(held_out)
+
+    def layer(self) -> Layer:
+        """What was added."""
+        label = np.array(self._labels, dtype=np.int64)
+        everything = np.ones(len(label), dtype=bool)
+        held_out = np.array(self._held_out, dtype=bool)
+        return Layer(tuple(self._codes), label, everything, held_out, self._unit_of_row)
 
 
 def _labels(
     text: LabelledText, offsets: Sequence[tuple[int, int]]
-) -> Iterator[tuple[str, str, npt.NDArray[np.int64]]]:
+) -> Iterator[tuple[str, str, Ints]]:
     """Layer, label and tokens of every span; a concept's span is of the layer of its level."""
     if not offsets:
         return
