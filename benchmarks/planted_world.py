@@ -90,9 +90,10 @@ def _measured(
         concepts=truth.hierarchy(),
     )
     row: dict[str, float] = {"concepts": len(found.recovered()), "of": len(found.concepts)}
-    for layer, (n_found, n_all, median) in found.by_layer().items():
-        row[f"{layer} ({n_all})"] = n_found
-        row[f"{layer}, AUROC"] = median
+    for name, layer in found.by_layer().items():
+        row[f"{name} ({layer.n_concepts})"] = layer.n_recovered
+        row[f"{name}, median AUROC"] = layer.auroc
+        row[f"{name}, median F1"] = layer.f1
     return row | {name: report.values.get(name, float("nan")) for name in _FIGURES}
 
 

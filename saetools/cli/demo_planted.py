@@ -39,7 +39,7 @@ def _recovered(run: RunFolder) -> str:
     lines = ["Planted concepts that one latent tells (AUROC 0.9 on held-out documents):"]
     lines += [
         f"  {row['concepts']:<12}{row['recovered']:>4} of {row['of']:>3}   median AUROC "
-        f"{row['median AUROC']:.3f}"
+        f"{row['median AUROC']:.3f}, F1 {row['median F1']:.2f}"
         for row in found["layers"]
     ]
     names = found["names"]

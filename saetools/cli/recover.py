@@ -27,9 +27,9 @@ def command(
 ) -> None:
     """Compare an SAE with the truth of the planted world: concepts found, names that are right.
 
-    For each concept (an entity, a value, a level such as bird, a topic, ...) the latent with the
-    greatest AUROC on training documents is measured on held-out ones. A concept counts as recovered
-    from AUROC 0.9. Writes recovery.json into the run folder.
+    For each concept (an entity, a value, a level such as bird, a topic, ...) the latent whose
+    firing has the best F1 on training documents is measured on held-out ones. A concept counts as
+    recovered from AUROC 0.9. Writes recovery.json into the run folder.
 
     \b
     Examples:
@@ -77,8 +77,14 @@ def run_recover(run: RunFolder) -> Outcome:
 
 def _layers(recovery: "ConceptRecovery") -> list[dict[str, Any]]:
     return [
-        {"concepts": layer, "recovered": n_found, "of": n_all, "median AUROC": median}
-        for layer, (n_found, n_all, median) in recovery.by_layer(least=_LEAST).items()
+        {
+            "concepts": name,
+            "recovered": layer.n_recovered,
+            "of": layer.n_concepts,
+            "median AUROC": layer.auroc,
+            "median F1": layer.f1,
+        }
+        for name, layer in recovery.by_layer(least=_LEAST).items()
     ]
 
 

@@ -1,18 +1,22 @@
 """Which concepts of the planted world an SAE has a latent for.
 
-The latent of a concept is the one with the greatest AUROC on training documents; what is reported
-is its AUROC on held-out ones. AUROC: the chance that the latent is more active at a unit of the
-concept than at another unit; ties count half. 1 is perfect, 0.5 is chance. A unit is a token for
-words, a sentence for what facts say, a document for topics and the like; a latent is as active in
-the latter two as at the token where it is strongest.
+The latent of a concept is the one whose firing has the best F1 on training documents; all that is
+reported is measured on held-out ones. Of a rare concept AUROC alone is a weak judge: a latent that
+fires on a tenth of all tokens, and most strongly on these, has 0.99.
+
+    F1    = 2 · both / (latent fires + concept on)                              0 to 1, higher
+    AUROC = chance that the latent is more active at a unit of the concept than at another; ties
+            count half                                         0 to 1, 0.5 is chance, higher
+
+A unit is a token for words, a sentence for what facts say, a document for topics and the like; a
+latent is as active in the latter two as at the token where it is strongest.
 """
 
-import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +29,10 @@ from saetools.sae import SAE
 from saetools.store import ActivationStore
 from saetools.testbed.truth import Layer, WorldTruth
 
-__all__ = ["ConceptRecovery", "FoundConcept", "recover_concepts"]
+__all__ = ["ConceptRecovery", "FoundConcept", "LayerRecovery", "recover_concepts"]
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 _BATCH_TOKENS = 8192
 _N_BEST = 8
@@ -34,19 +41,17 @@ _N_BEST = 8
 class FoundConcept(NamedTuple):
     """A concept and the latents that tell it best.
 
-    layer is its sort (entity, value, topic, ...); latents are up to eight, the best on training
-    documents first, and all figures are those of the first. auroc is measured on held-out
-    documents, where the concept is on at n_units units; precision and recall are those of "the
-    latent fires" there, precision NaN where it never fires.
+    layer is its sort (entity, value, topic, ...); latents are up to eight, the best F1 on training
+    documents (f1_train) first, and all figures are those of the first. The others are measured on
+    held-out documents, where the concept is on at n_units units.
     """
 
     layer: str
     name: str
     latents: tuple[int, ...]
     auroc: float
-    auroc_train: float
-    precision: float
-    recall: float
+    f1: float
+    f1_train: float
     n_units: int
 
     @property
@@ -71,15 +76,33 @@ class ConceptRecovery:
         """Concepts whose latent has at least this AUROC on held-out documents."""
         return tuple(concept for concept in self.concepts if concept.auroc >= least)
 
-    def by_layer(self, *, least: float = 0.9) -> dict[str, tuple[int, int, float]]:
-        """Of each layer: concepts recovered, concepts in all, median AUROC."""
+    def by_layer(self, *, least: float = 0.9) -> dict[str, "LayerRecovery"]:
+        """The same for each layer."""
         names = dict.fromkeys(concept.layer for concept in self.concepts)
-        table = {}
-        for name in names:
-            scores = [concept.auroc for concept in self.concepts if concept.layer == name]
-            n_found = sum(score >= least for score in scores)
-            table[name] = (n_found, len(scores), float(np.median(scores)))
-        return table
+        return {
+            name: LayerRecovery.of([c for c in self.concepts if c.layer == name], least=least)
+            for name in names
+        }
+
+
+class LayerRecovery(NamedTuple):
+    """Concepts of one sort: how many have a latent, how many there are, and medians over all."""
+
+    n_recovered: int
+    n_concepts: int
+    auroc: float
+    f1: float
+
+    @classmethod
+    def of(cls, concepts: Sequence[FoundConcept], *, least: float) -> "LayerRecovery":
+        """Count concepts of at least this AUROC."""
+        aurocs = [concept.auroc for concept in concepts]
+        return cls(
+            sum(score >= least for score in aurocs),
+            len(concepts),
+            float(np.median(aurocs)),
+            float(np.median([concept.f1 for concept in concepts])),
+        )
 
 
 def recover_concepts(
@@ -102,73 +125,70 @@ def recover_concepts(
     with tempfile.TemporaryDirectory(prefix="saetools-codes-") as scratch:
         codes = _encode(sae, store, Path(scratch))
         parts = list(codes.parts())
-        with progress.task("recover", total=len(parts) * len(truth.layers), unit="parts") as task:
+        with progress.task("recover", total=len(parts), unit="parts") as task:
             for first, last in parts:
                 entries = codes.entries(first, last)
                 for name, layer in truth.layers.items():
-                    task.note(layer=name)
                     scored = _scored(entries, first, last, layer)
                     best[name] = scored.joined(best.get(name))
-                    task.advance()
-        wanted = np.unique(np.concatenate([found.latent[0] for found in best.values()]))
-        rows = _rows_of(codes, wanted)
-    found = [
-        _found(name, layer, int(i), best[name], rows)
-        for name, layer in truth.layers.items()
-        for i in np.flatnonzero(_frequent(layer, min_train, min_held_out))
-    ]
+                task.advance()
+        wanted = np.unique(np.concatenate([scored.latent[0] for scored in best.values()]))
+        firing = _firing(codes, wanted)
+    found: list[FoundConcept] = []
+    for name, layer in truth.layers.items():
+        asked = _frequent(layer, min_train, min_held_out)
+        found += _measured(name, layer, np.flatnonzero(asked), best[name], firing, wanted)
     n_all = sum(len(layer.names) for layer in truth.layers.values())
     return ConceptRecovery(tuple(found), n_all - len(found))
 
 
 @dataclass(frozen=True)
 class _Best:
-    """The best latents of each label of a layer by AUROC on training rows, (n, n_labels)."""
+    """The best latents of each label of a layer by F1 on training units, (n, n_labels)."""
 
-    latent: npt.NDArray[np.int64]
-    train: npt.NDArray[np.float64]
-    held_out: npt.NDArray[np.float64]
+    latent: Ints
+    f1: npt.NDArray[np.float64]
 
     def joined(self, other: "_Best | None") -> "_Best":
         """The best of both."""
         if other is None:
             return self
-        pairs = zip(self._columns, other._columns, strict=True)
-        return _Best(*(np.concatenate(pair) for pair in pairs)).best()
+        both = np.concatenate([other.latent, self.latent]), np.concatenate([other.f1, self.f1])
+        return _Best(*both).best()
 
     def best(self) -> "_Best":
-        """The first `_N_BEST` of each label, strongest first; equals stay in their order."""
-        order = np.argsort(-self.train, axis=0, kind="stable")[:_N_BEST]
-        return _Best(*(np.take_along_axis(column, order, axis=0) for column in self._columns))
-
-    @property
-    def _columns(self) -> tuple[npt.NDArray[Any], ...]:
-        return self.latent, self.train, self.held_out
+        """The first `_N_BEST` of each label, best first; equals stay in their order."""
+        order = np.argsort(-self.f1, axis=0, kind="stable")[:_N_BEST]
+        return _Best(
+            np.take_along_axis(self.latent, order, axis=0),
+            np.take_along_axis(self.f1, order, axis=0),
+        )
 
 
 def _scored(entries: Entries, first: int, last: int, layer: Layer) -> _Best:
     """The best of the latents `first` to `last - 1`, of which `entries` are."""
-    pooled = _pooled(entries, first, layer)
-    train, held = (
-        np.nan_to_num(
-            auroc(
-                pooled,
-                n_latents=last - first,
-                label_of_doc=layer.label,
-                n_labels=len(layer.names),
-                docs=layer.counted & units,
-            ),
-            nan=0.5,
-        )
-        for units in (~layer.held_out, layer.held_out)
-    )
-    latent = np.broadcast_to(np.arange(first, last)[:, None], train.shape)
-    return _Best(latent, train, held).best()
+    pooled = _pooled(entries, entries.latent - first, layer)
+    f1 = _f1(pooled, last - first, layer, ~layer.held_out)
+    latent = np.broadcast_to(np.arange(first, last)[:, None], f1.shape)
+    return _Best(latent, f1).best()
 
 
-def _pooled(entries: Entries, first: int, layer: Layer) -> Pooled:
-    """The largest activation of each latent in each unit; latents are counted from `first`."""
-    latent = entries.latent - first
+def _f1(pooled: Pooled, n_latents: int, layer: Layer, units: Bools) -> npt.NDArray[np.float64]:
+    """F1 of "the latent fires" for each label, over the units that count, (n_latents, n_labels)."""
+    units = units & layer.counted
+    pooled = pooled.take(units[pooled.doc])
+    n_labels = len(layer.names)
+    label = layer.label[pooled.doc]
+    known = label >= 0
+    cell = pooled.latent[known] * n_labels + label[known]
+    both = np.bincount(cell, minlength=n_latents * n_labels).reshape(n_latents, n_labels)
+    fires = np.bincount(pooled.latent, minlength=n_latents)
+    on = np.bincount(layer.label[units & (layer.label >= 0)], minlength=n_labels)
+    return np.asarray(2 * both / np.maximum(fires[:, None] + on, 1))
+
+
+def _pooled(entries: Entries, latent: Ints, layer: Layer) -> Pooled:
+    """The largest activation of each latent in each unit; `latent` numbers those of the entries."""
     if layer.unit_of_row is None:
         return Pooled(latent, entries.row, entries.value, entries.row)
     inside = layer.unit_of_row[entries.row] >= 0
@@ -187,42 +207,44 @@ def _frequent(layer: Layer, min_train: int, min_held_out: int) -> npt.NDArray[np
     return np.asarray((train >= min_train) & (held >= min_held_out))
 
 
-def _rows_of(codes: Codes, latents: npt.NDArray[np.int64]) -> dict[int, npt.NDArray[np.int64]]:
-    """Rows on which each of the (sorted) latents fires."""
-    found: dict[int, npt.NDArray[np.int64]] = {}
+def _firing(codes: Codes, latents: Ints) -> Entries:
+    """All entries of the (sorted) latents."""
+    found = []
     for first, last in codes.parts():
         entries = codes.entries(first, last)
-        for latent in latents[(latents >= first) & (latents < last)].tolist():
-            start, stop = np.searchsorted(entries.latent, [latent, latent + 1])
-            found[latent] = entries.row[start:stop]
-    return found
+        kept = np.isin(entries.latent, latents)
+        found.append(Entries(entries.latent[kept], entries.row[kept], entries.value[kept]))
+    return Entries(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
-def _found(
-    name: str,
-    layer: Layer,
-    i: int,
-    best: _Best,
-    fired: Mapping[int, npt.NDArray[np.int64]],
-) -> FoundConcept:
-    latents = tuple(best.latent[:, i].tolist())
-    fires = np.zeros(len(layer.label), dtype=bool)
-    rows = fired[latents[0]]
-    units = rows if layer.unit_of_row is None else layer.unit_of_row[rows]
-    fires[units[units >= 0]] = True
-    asked = layer.held_out & layer.counted
-    on = asked & (layer.label == i)
-    n_fires, n_on, n_both = int((fires & asked).sum()), int(on.sum()), int((fires & on).sum())
-    return FoundConcept(
-        layer=name,
-        name=layer.names[i],
-        latents=latents,
-        auroc=float(best.held_out[0, i]),
-        auroc_train=float(best.train[0, i]),
-        precision=n_both / n_fires if n_fires else math.nan,
-        recall=n_both / n_on,
-        n_units=n_on,
+def _measured(
+    name: str, layer: Layer, labels: Ints, best: _Best, firing: Entries, latents: Ints
+) -> list[FoundConcept]:
+    """Each label's best latent on held-out units; `firing` holds all of `latents`, sorted."""
+    pooled = _pooled(firing, np.searchsorted(latents, firing.latent), layer)
+    f1 = _f1(pooled, len(latents), layer, layer.held_out)
+    scores = auroc(
+        pooled,
+        n_latents=len(latents),
+        label_of_doc=layer.label,
+        n_labels=len(layer.names),
+        docs=layer.held_out & layer.counted,
     )
+    on = layer.held_out & layer.counted & (layer.label >= 0)
+    counts = np.bincount(layer.label[on], minlength=len(layer.names))
+    place = np.searchsorted(latents, best.latent[0])
+    return [
+        FoundConcept(
+            layer=name,
+            name=layer.names[i],
+            latents=tuple(best.latent[:, i].tolist()),
+            auroc=float(scores[place[i], i]),
+            f1=float(f1[place[i], i]),
+            f1_train=float(best.f1[0, i]),
+            n_units=int(counts[i]),
+        )
+        for i in labels.tolist()
+    ]
 
 
 def _encode(sae: SAE, store: ActivationStore, folder: Path) -> Codes:

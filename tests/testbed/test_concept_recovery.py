@@ -46,6 +46,7 @@ def store(texts, tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Activat
         for doc, text in enumerate(texts):
             ids = tokenizer(text.text, add_special_tokens=False)["input_ids"]
             x = 0.05 * torch.rand(len(ids), WIDTH, generator=g)
+            x[:, :4] = 0.0
             for row, labels in enumerate(token_labels(text, tokenizer)):
                 for i, level in enumerate(WATCHED):
                     x[row, i] += float(("concept", level) in labels)
@@ -131,8 +132,7 @@ def test_planted_latents_are_found_and_no_others(store, truth, sae) -> None:
     found = {(c.layer, c.name): c for c in recovery.concepts}
     badger = found["leaf", "badger"]
     assert badger.latent == WIDTH - 1
-    assert badger.auroc == badger.auroc_train == 1.0
-    assert badger.recall == 1.0
+    assert badger.auroc == badger.f1 == badger.f1_train == 1.0
     assert found["topic", "market"].latent == WIDTH - 4
     assert found["topic", "market"].auroc == 1.0
     unplanted = [c.auroc for c in found.values() if c.layer == "register"]
@@ -148,7 +148,7 @@ def test_parts_of_the_dictionary_give_what_the_whole_gives(
 
 
 def concept(layer: str, name: str, latent: int, auroc: float = 1.0) -> FoundConcept:
-    return FoundConcept(layer, name, (latent,), auroc, 1.0, 1.0, 1.0, 10)
+    return FoundConcept(layer, name, (latent,), auroc, 1.0, 1.0, 10)
 
 
 def test_names_are_right_where_they_say_the_word_and_the_control_says_what_chance_gives() -> None:
