@@ -8,6 +8,8 @@ import torch
 
 from saetools.corpus import LabelledTexts
 from saetools.evaluate import EvaluationReport, evaluate
+from saetools.evaluate.concepts.removal import N_LATENTS
+from saetools.evaluate.metrics.scr import _chosen, _Direction
 from saetools.models.base import TextEncoder
 from saetools.sae import SAE, build_sae
 from saetools.store import ActivationStore
@@ -137,6 +139,54 @@ def test_latents_of_something_else_perturb_no_probe(measure: Evaluate, noise_sae
     found = measure(noise_sae, "tpp", _texts(800)).values
     for n in (2, 5, 10, 20):
         assert found[f"tpp_{n}"] == pytest.approx(0.0, abs=0.02), n
+
+
+def test_a_latent_that_all_concepts_share_is_no_targeted_one(measure: Evaluate) -> None:
+    """Switching it off hurts every probe alike, which is the target's drop and the others' too."""
+    sae = _random_sae(8)
+    rows = torch.zeros(8, D)
+    rows[0, :N_CONCEPTS] = 0.5
+    rows[1:, -1] = 1.0
+    sae = sae.with_tensors({**sae.state_dict(), "W_dec": rows, "W_enc_rows": rows})
+    report = measure(sae, "tpp", _texts(800))
+    table = report.details("tpp")
+    assert table is not None
+    own, others = (table.columns.index(f"{side}_drop_20") for side in ("own", "others"))
+    assert min(float(row[own]) for row in table.rows) > 0.1
+    assert min(float(row[others]) for row in table.rows) > 0.1
+    assert report.values["tpp_2"] == pytest.approx(0.0, abs=0.1)
+
+
+def test_the_direction_is_that_of_the_lower_biased_accuracy(
+    make_store: Callable[..., ActivationStore],
+    planted_encoder: Callable[..., TextEncoder],
+    true_sae: SAE,
+) -> None:
+    """A biased probe leans on the louder concept, so it is bad at the quieter one."""
+    vectors = _vectors()
+    vectors[:, 1] *= 4
+    store, model = make_store(torch.randn(640, D)), planted_encoder(vectors)
+    for pair in (("c0", "c1"), ("c1", "c0")):
+        report = evaluate(
+            true_sae, store, model=model, metrics=["scr"], concept_pairs=[pair],
+            labelled=[_texts(800, opposites=True)],
+        )  # fmt: skip
+        table = report.details("scr")
+        assert table is not None
+        assert table.rows[0][1:3] == ("c0", "c1"), pair
+        assert report.values["scr_biased_accuracy"] < 0.7
+        assert report.values["scr_2"] > 0.9
+
+
+def test_equally_biased_directions_have_a_value_the_mean_of_both() -> None:
+    clean, biased = np.array([0.9]), np.array([0.7])
+    one, other = (
+        _Direction(kept, removed, dict.fromkeys(N_LATENTS, np.array([scr])), biased, clean)
+        for kept, removed, scr in (("a", "b", 0.2), ("b", "a", 0.6))
+    )
+    pair = _chosen([one, other], "data", 40)
+    assert (pair.kept, pair.removed) == ("both", "both")
+    assert pair.scr[20][0] == pytest.approx(0.4)
 
 
 def test_the_true_latents_unbias_a_biased_probe(measure: Evaluate, true_sae: SAE) -> None:

@@ -25,7 +25,9 @@ LABELLED = LabelledTexts(
     tuple(f"{text} {'again ' * i}" for text in TEXTS for i in range(16)),
     tuple(
         frozenset(
-            word for word, told in zip(text.split()[1::6], (i % 2, i % 4 > 1), strict=True) if told
+            word
+            for word, told in zip(text.split()[1::6], (i % 2, i % 4 > 1), strict=True)
+            if told and word in CONCEPTS
         )
         for text in TEXTS
         for i in range(16)

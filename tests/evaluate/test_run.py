@@ -1,5 +1,6 @@
 """The report: which metrics run, what it remembers, and what it refuses."""
 
+import json
 import logging
 import math
 from collections.abc import Callable
@@ -9,7 +10,16 @@ import pytest
 import torch
 
 from saetools.errors import ConfigError, FormatError, ShapeError, UnknownNameError
-from saetools.evaluate import METRICS, EvaluationReport, Findings, Metric, MetricContext, evaluate
+from saetools.evaluate import (
+    METRICS,
+    EvaluationReport,
+    Figure,
+    Findings,
+    Metric,
+    MetricContext,
+    Table,
+    evaluate,
+)
 from saetools.models.base import LanguageModel, TextEncoder
 from saetools.sae import SAE, build_sae
 from saetools.store import ActivationStore
@@ -73,6 +83,40 @@ def test_nan_survives_as_json_null(tmp_path: Path, tiny_store: ActivationStore) 
         if row.figure.name == "l0_p50"
     )  # fmt: skip
     assert math.isnan(quantile.stderr)
+
+
+def test_tables_and_both_standard_errors_survive_saving(tmp_path: Path) -> None:
+    figure = Figure("probe_auroc_k1", "AUROC of a probe", "higher", (0.0, 1.0))
+    report = EvaluationReport(
+        (figure.measured(0.75, stderr=0.01, stderr_concepts=0.05),),
+        tables=(
+            Table("pets", "a row a pet", ("pet", "auroc"), (("dog", 0.75), ("cat", math.nan))),
+        ),
+    )
+    path = report.save(tmp_path / "evaluation.json")
+    (row,), (table,) = (
+        EvaluationReport.load(path).rows, EvaluationReport.load(path).tables
+    )  # fmt: skip
+    assert (row.stderr, row.stderr_concepts) == (0.01, 0.05)
+    assert table.rows[0] == ("dog", 0.75)
+    assert math.isnan(float(table.rows[1][1]))
+    assert table.cells() == [("dog", "0.75"), ("cat", "")]
+    assert "<summary>pets: a row a pet</summary>" in report._repr_html_()
+
+
+def test_reports_of_before_there_were_tables_are_read(
+    tmp_path: Path, tiny_store: ActivationStore
+) -> None:
+    report = evaluate(build_sae("topk", d_in=16, n_latents=64, k=4), tiny_store)
+    path = report.save(tmp_path / "evaluation.json")
+    content = json.loads(path.read_text())
+    del content["tables"]
+    for row in content["rows"]:
+        del row["stderr_concepts"]
+    path.write_text(json.dumps(content))
+    old = EvaluationReport.load(path)
+    assert (old.values, old.tables) == (report.values, ())
+    assert all(math.isnan(row.stderr_concepts) for row in old.rows)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
