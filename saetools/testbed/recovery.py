@@ -82,8 +82,8 @@ class RecoveryReport:
 
 
 def cosines(rows: Float[Tensor, "a d"], others: Float[Tensor, "b d"]) -> Float[Tensor, "a b"]:
-    """Cosine of every row with every other."""
-    return _unit(rows.detach()) @ _unit(others.detach()).T
+    """Cosine of every row with every other, on the device of `rows`."""
+    return _unit(rows.detach()) @ _unit(others.detach().to(rows.device)).T
 
 
 def match_directions(
@@ -119,7 +119,7 @@ def hole_rate(
     A parent's latent is the decoder row with the greatest cosine to the parent.
     """
     own = cosines(sae.W_dec, parents).argmax(0)
-    on = sae.encode(x).of(own) > 0
+    on = (sae.encode(x.to(sae.device)).of(own) > 0).to(child_on.device)
     holes = (~on & child_on).sum(0) / child_on.sum(0)
     return float(holes.mean())
 
