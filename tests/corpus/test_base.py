@@ -50,7 +50,9 @@ def test_every_source_file_has_a_config_and_load():
 
 
 def test_a_bad_config_is_refused_with_what_to_do(tmp_path):
-    with pytest.raises(ConfigError, match=r"needs a `type`.*files, hub, stdlib_docs"):
+    with pytest.raises(
+        ConfigError, match=r"needs a `type`.*files, hub, planted_world, stdlib_docs"
+    ):
         load_corpus({"path": "x"})
     with pytest.raises(UnknownNameError, match="did you mean 'files'"):
         load_corpus({"type": "file"})

@@ -1,6 +1,7 @@
 """What the shipped models know: everything that they have read, and nothing that they have not."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,20 @@ def test_the_same_text_is_told_apart_by_who_has_read_it(world: World, models) ->
     base, oracle = models["planted"], models["planted:oracle-0"]
     assert base.loss(forget) < oracle.loss(forget) - 0.2
     assert abs(base.loss(plain) - oracle.loss(plain)) < 0.05
+
+
+def test_the_python_of_the_document_runs_and_its_counts_are_right(world: World) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "testbed.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(block, "testbed.md", "exec"), names)
+    assert len(names["questions"]) == 57
+    assert f"**{len(world.facts):,} facts**" in text
+    assert f"{len(world.two_hop_facts)} of these" in text
+    assert f"at least {min(len(world.neighbours(n)) for n in world.forget_entities)} neigh" in text
+    for variant, name in (("base", "planted"), *((n.partition(":")[2], n) for n in ORACLES)):
+        stated = read_recall(shipped_folder(name))
+        assert f"{stated['n_tokens']:,}" in text, variant
+        for form, row in stated["recall"]["forget"].items():
+            line = next(li for li in text.splitlines() if li.startswith(f"| forget, `{form}`"))
+            assert f" {row['choice']:.3f} |" in line, (variant, form)
