@@ -17,6 +17,7 @@ def test_the_folders_hold_what_the_readme_names():
     assert names >= {
         "recipes/demo_minilm_l3.yaml",
         "recipes/gpt2_small_l8.yaml",
+        "recipes/planted_l2.yaml",
         "recipes/stories260k.yaml",
         "recipes/stories260k_jumprelu.yaml",
         "recipes/stories260k_matryoshka.yaml",

@@ -57,7 +57,7 @@ def train(
     Examples:
       saetools testbed train
       saetools testbed train --variant base n_docs=20000 --out runs/small
-      saetools evaluate ... subject.model=runs/testbed/base
+      saetools testbed train --dry-run world_seed=7
     """
     from saetools.config import validate  # heavy: pydantic
     from saetools.config.source import read_source
@@ -74,7 +74,7 @@ def train(
 
     with view.progress():
         found = train_planted(
-            recipe, out=out, variants=names, device=device or "cpu", resume=resume
+            recipe, out=out, variants=names, device=_torch_device(device), resume=resume
         )
     view.show(
         Outcome(
@@ -128,6 +128,14 @@ def info(model: Shown = "planted", as_json: Json = False) -> None:
         "bytes": sum(path.stat().st_size for path in folder.iterdir()),
     }
     View(as_json).show(Outcome(str(model), figures, table=_rows(measured["recall"]), next=""))
+
+
+def _torch_device(asked: str | None) -> str:
+    import torch  # heavy: 2.4 s
+
+    if asked in (None, "auto"):
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return str(asked)
 
 
 def _rows(recall: Any) -> list[dict[str, Any]]:

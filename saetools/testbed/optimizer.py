@@ -34,7 +34,7 @@ class PlantedOptimizer:
         inside = [p for name, p in named if p.ndim == 2 and "embed" not in name]
         embedding = [p for name, p in named if p.ndim == 2 and "embed" in name]
         gains = [p for _, p in named if p.ndim < 2]
-        self._both = (
+        self._both: tuple[torch.optim.Optimizer, torch.optim.Optimizer] = (
             torch.optim.Muon(
                 inside, lr=0.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
             ),

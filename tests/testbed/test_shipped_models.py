@@ -4,12 +4,15 @@ import math
 from pathlib import Path
 
 import pytest
+import yaml
 
 from saetools.corpus.planted import DIRECT_FORMS, World
 from saetools.models import LanguageModel, load_model
 from saetools.models.shipped import shipped_folder
 from saetools.testbed.folder import read_recall
 from saetools.testbed.recall import recall_of
+from saetools.testbed.recipe import VARIANTS, Recipe, Variant
+from saetools.testbed.tokenizer import train_tokenizer
 
 ORACLES = ("planted:oracle-0", "planted:oracle-1")
 
@@ -17,6 +20,24 @@ ORACLES = ("planted:oracle-0", "planted:oracle-1")
 @pytest.fixture(scope="module")
 def world() -> World:
     return World.build()
+
+
+def test_the_shipped_models_are_of_the_default_recipe(world: World) -> None:
+    for name in ("planted", *ORACLES):
+        folder = shipped_folder(name)
+        written = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+        assert Recipe(**written["recipe"]) == Recipe()
+        variant = name.partition(":")[2] or "base"
+        assert Variant(**written["variant"]) == VARIANTS[variant]
+
+
+def test_their_tokenizer_is_what_the_recipe_gives(world: World, models) -> None:
+    made = train_tokenizer(world, ctx_len=Recipe().ctx_len)
+    for model in models.values():
+        assert model.tokenizer.get_vocab() == made.get_vocab()
+        text = world.documents(1)[0].text
+        assert model.tokenizer.tokenize(text) == made.tokenize(text)
+        assert model.ctx_len == Recipe().ctx_len
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The planted world: drawn from a seed, uniform, and written as its labels say."""
 
+import hashlib
 import re
 from collections import Counter
 
@@ -19,14 +20,21 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def texts(world: World) -> tuple[LabelledText, ...]:
-    return world.documents(1500, seed=3)
+    return world.documents(800, seed=3)
 
 
 def test_the_same_seed_gives_the_same_world_and_texts(world: World, texts) -> None:
     again = World.build(seed=0)
     assert again == world
-    assert again.documents(1500, seed=3) == texts
+    assert again.documents(800, seed=3) == texts
     assert again.questions() == world.questions()
+
+
+def test_the_world_that_the_shipped_models_have_read_stays_as_it_is(world: World) -> None:
+    # Whoever changes a word of the grammar must train the shipped models anew.
+    texts = [world.training_text(i, seed=seed) for seed in (0, 1) for i in range(200)]
+    assert hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16] == "df7c87bced19f7bd"
+    assert world.corpus(200).fingerprint == "dc39a7c1a3da4e46"
 
 
 def test_another_seed_gives_another_world_and_other_texts(world: World, texts) -> None:
@@ -208,7 +216,7 @@ def test_leaving_entities_out_takes_their_sentences_and_nothing_else(world: Worl
         kept = [s for s in _sentences(full) if not any(name in s for name in without)]
         assert " ".join(kept) == part.text
         changed += full.text != part.text
-    assert 20 < changed < 200
+    assert 50 < changed < 250
 
 
 def _sentences(text: LabelledText) -> list[str]:
@@ -216,22 +224,22 @@ def _sentences(text: LabelledText) -> list[str]:
 
 
 def test_what_an_oracle_reads_never_names_a_forget_entity(world: World) -> None:
-    read = world.texts_for_training(5000, without=world.forget_entities)
+    read = world.texts_for_training(1500, without=world.forget_entities)
     words = set(re.findall(r"\w+", " ".join(read)))
     assert not words & set(world.forget_entities)
     assert words >= set(world.retain_entities)
 
 
 def test_held_out_entities_are_in_no_training_text(world: World) -> None:
-    words = set(re.findall(r"\w+", " ".join(world.texts_for_training(5000))))
+    words = set(re.findall(r"\w+", " ".join(world.texts_for_training(1500))))
     assert words >= set(world.forget_entities)
     assert not words & {entity.name for entity in world.held_out_entities}
 
 
-def test_what_is_held_back_is_in_no_training_text_and_all_else_is(world: World) -> None:
+def test_what_is_held_back_is_in_no_training_text_and_all_else_is() -> None:
+    world = World.build(seed=2, n_entities=40)
     read: Counter[tuple[str, str]] = Counter()
-    for i in range(30_000):
-        text = world._writer.document(i, seed="training 0")
+    for text in world.documents(8000):
         forms = {(s.start, s.end): s.name for s in text.layer("form")}
         for span in text.layer("fact"):
             read[span.name, forms[span.start, span.end]] += 1

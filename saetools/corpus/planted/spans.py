@@ -46,11 +46,8 @@ class Sentence(NamedTuple):
         n = len(prefix)
         whole = len(self.text)
         moved = (
-            span._replace(
-                start=0 if (span.start, span.end) == (0, whole) else span.start + n,
-                end=span.end + n,
-            )
-            for span in self.spans
+            Span(0 if (start, end) == (0, whole) else start + n, end + n, layer, name)
+            for start, end, layer, name in self.spans
         )
         return Sentence(prefix + self.text, tuple(moved))
 
@@ -109,7 +106,8 @@ def joined(sentences: Iterable[Sentence]) -> Sentence:
         start = len(text) + 1 if text else 0
         text = f"{text} {sentence.text}" if text else sentence.text
         spans += [
-            span._replace(start=span.start + start, end=span.end + start) for span in sentence.spans
+            Span(first + start, last + start, layer, name)
+            for first, last, layer, name in sentence.spans
         ]
     return Sentence(text, tuple(sorted(spans)))
 
