@@ -128,7 +128,9 @@ def _write_model(trained: Trained, folder: Path) -> None:
         for name, tensor in sorted(trained.model.state_dict().items())
         if name != "lm_head.weight"
     }
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    weights = folder / "model.safetensors"
+    save_file(tensors, weights, metadata={"format": "pt"})
+    weights.chmod(0o644)  # safetensors makes a file that its owner alone may read
     config = {**trained.model.config.to_diff_dict(), "dtype": "float32"}  # loaded as such
     config.pop("transformers_version", None)
     (folder / "config.json").write_text(
