@@ -32,7 +32,7 @@ SETTINGS = UnlearningSettings(
     n_questions=200,
     n_draws=100,
     relearn={"lr": 1e-4, "n_steps": 10, "every": 5},
-    probe={"layers": (2, 3), "max_rows": 200},
+    probe={"layers": (2, 3), "max_rows": 600},
 )
 
 
