@@ -13,6 +13,7 @@ from saetools.evaluate.unlearning.data import TextSpan, UnlearningData, neighbou
 from saetools.evaluate.unlearning.report import UnlearningReport, UnlearningRow
 from saetools.evaluate.unlearning.run import MEASURES, evaluate_unlearning
 from saetools.evaluate.unlearning.settings import (
+    GenerateSettings,
     ProbeSettings,
     RelearnSettings,
     UnlearningSettings,
@@ -22,6 +23,7 @@ from saetools.evaluate.unlearning.trainee import WeightCopy, trainable_copy
 __all__ = [
     "MEASURES",
     "Candidate",
+    "GenerateSettings",
     "Intervened",
     "ProbeSettings",
     "RelearnSettings",

@@ -62,8 +62,8 @@ class Answers:
 
     @cached_property
     def probability(self) -> Floats:
-        """Probability of the whole answer, (n,)."""
-        return np.array([np.exp(tokens.sum()) for tokens in self.token_logprob])
+        """exp(-NLL / number of tokens) of the answer, as TOFU has it, (n,)."""
+        return np.array([np.exp(tokens.mean()) for tokens in self.token_logprob])
 
     @cached_property
     def exact(self) -> Floats:

@@ -112,7 +112,8 @@ class Bench:
             "neighbours": self.neighbours,
         }[group]
         if not found:
-            raise Missing(f"there are no {group} questions")
+            one = "neighbour" if group == "neighbours" else group
+            raise Missing(f"there are no {one} questions; pass {group}= with the data")
         return found
 
     def answers(self, model: str, group: QuestionGroup) -> Answers:

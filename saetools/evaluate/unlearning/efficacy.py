@@ -117,7 +117,7 @@ def _of(bench: Bench, group: QuestionGroup, model: str, draws: Draws) -> list[Fi
     figures = {
         "accuracy": ("share of questions whose answer is the most probable option", answers.right),
         "exact_match": ("share of answers whose every token is the most probable", answers.exact),
-        "probability": ("mean probability of the right answer", answers.probability),
+        "probability": ("mean of exp(-NLL / tokens) of the right answer", answers.probability),
     }
     return [
         Finding(Figure(name, meaning, better, (0, 1)), draws.mean(values), model, group)

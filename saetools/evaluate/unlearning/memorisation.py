@@ -76,9 +76,9 @@ def knowledge(bench: Bench) -> Measured:
 
 
 def _some(items: Sequence[T], bench: Bench) -> tuple[T, ...]:
-    """At most `n_generated` of the items, the same for every model."""
+    """At most `n_texts` of the items, the same for every model."""
     rng = np.random.default_rng([bench.settings.seed, 0x6E])
-    chosen = np.sort(rng.permutation(len(items))[: bench.settings.n_generated])
+    chosen = np.sort(rng.permutation(len(items))[: bench.settings.generate.n_texts])
     return tuple(items[i] for i in chosen)
 
 
@@ -88,14 +88,16 @@ def _verbatim_scores(bench: Bench, candidate: Candidate, texts: Sequence[str]) -
         tokens = candidate.tokenize([text])
         ids = tuple(tokens.ids[0][tokens.mask[0]].tolist())
         # At least one token is shown, and one is left to say.
-        start = min(max(1, int(len(ids) * bench.settings.prefix_fraction)), max(1, len(ids) - 1))
+        start = min(
+            max(1, int(len(ids) * bench.settings.generate.prefix_fraction)), max(1, len(ids) - 1)
+        )
         rows.append(Continuation(ids, start))
-    return _scores(bench, candidate, rows, longest=bench.settings.continuation_tokens)
+    return _scores(bench, candidate, rows, longest=bench.settings.generate.continuation_tokens)
 
 
 def _answer_scores(bench: Bench, candidate: Candidate, questions: Sequence[Question]) -> Floats:
     rows = continuations(candidate, [(q.prompt, q.answer) for q in questions])
-    return _scores(bench, candidate, rows, longest=bench.settings.answer_tokens)
+    return _scores(bench, candidate, rows, longest=bench.settings.generate.answer_tokens)
 
 
 def _scores(

@@ -57,20 +57,24 @@ def split_for_relearning(
 ) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
     """Questions to teach and questions to ask, of different entities.
 
+    Of a single entity, different attributes; of questions that name neither, different questions.
+
     Raises:
-        Missing: fewer than two entities.
+        Missing: there is one fact only.
     """
-    entities = list(dict.fromkeys(q.entity for q in questions if q.entity))
-    if len(entities) < 2:
-        raise Missing(
-            f"relearning needs two forget entities or more, and there are {len(entities)}"
-        )
-    n = min(len(entities) - 1, max(1, round(fraction * len(entities))))
-    chosen = np.random.default_rng([seed, 0x7EAC]).permutation(len(entities))[:n]
-    taught = {entities[i] for i in chosen}
+    units = [q.entity or f"question {i}" for i, q in enumerate(questions)]
+    if len(set(units)) < 2:
+        units = [q.attribute or f"question {i}" for i, q in enumerate(questions)]
+    known = list(dict.fromkeys(units))
+    if len(known) < 2:
+        raise Missing("relearning needs two forget facts or more, and there is one")
+    n = min(len(known) - 1, max(1, round(fraction * len(known))))
+    chosen = np.random.default_rng([seed, 0x7EAC]).permutation(len(known))[:n]
+    taught = {known[i] for i in chosen}
+    pairs = list(zip(questions, units, strict=True))
     return (
-        tuple(q for q in questions if q.entity in taught),
-        tuple(q for q in questions if q.entity and q.entity not in taught),
+        tuple(q for q, unit in pairs if unit in taught),
+        tuple(q for q, unit in pairs if unit not in taught),
     )
 
 
@@ -78,7 +82,7 @@ def relearning(bench: Bench) -> Measured:
     """Curves of edited model and oracles, recovery, the gap, and L.
 
     Raises:
-        Missing: no oracle, a model that cannot be copied, or fewer than two forget entities.
+        Missing: no oracle, a model that cannot be copied, or a single forget fact.
     """
     bench.need_oracle()
     settings = bench.settings

@@ -6,7 +6,8 @@ entities, of which they have seen none: what they read is the model's knowledge,
 probes, logistic and with one hidden layer. The layer is the one that reads best the quarter of the
 retain entities that the probe has not seen; nothing is chosen on the forget questions.
 
-- probe_accuracy: on the forget questions, of every model; chance is 1 / options;
+- probe_accuracy: on the forget questions, of every model;
+- probe_chance: 1 / number of values to choose from, those that several retain entities have;
 - probe_selectivity: that less the accuracy of the same probe trained on, and tested against, values
   dealt out anew to the entities (control labels; Hewitt & Liang 2019, arXiv:1909.03368);
 - residue: accuracy on the edited model less that on the oracles (mean), the greater of both probes.
@@ -43,6 +44,7 @@ _SELECTIVITY = Figure(
 _RESIDUE = Figure(
     "residue", "probe accuracy on the edited model less that on oracles", "lower", (-1, 1)
 )
+_CHANCE = Figure("probe_chance", "accuracy of a probe that knows nothing", "none", (0, 1))
 _KINDS: tuple[ProbeKind, ...] = ("logistic", "mlp")
 
 
@@ -93,7 +95,9 @@ def residue(bench: Bench) -> Measured:
             ]
             layers = tuple(float(at) for at in states)
             curves.append(Curve(f"probe {kind} {model}", "accuracy by layer", layers, by_layer))
-    return Measured((*_residues(bench, accuracy), *findings), tuple(curves))
+    chance = draws.mean(1 / task.allowed[task.mask("test")].sum(1).double().numpy())
+    summary = (*_residues(bench, accuracy), Finding(_CHANCE, chance))
+    return Measured((*summary, *findings), tuple(curves))
 
 
 def _residues(bench: Bench, accuracy: dict[tuple[str, ProbeKind], Estimate]) -> list[Finding]:
@@ -114,11 +118,11 @@ def _residues(bench: Bench, accuracy: dict[tuple[str, ProbeKind], Estimate]) -> 
 def _task(bench: Bench) -> _Task:
     """Which questions are probed: those whose value several retain entities have."""
     owners: dict[tuple[str, str], set[str]] = {}
-    for q in bench.questions("retain"):
+    for q in bench.data.retain:  # all of them: few questions would leave few values to choose from
         if q.entity and q.attribute and len(q.options) > 1:
             owners.setdefault((q.attribute, q.answer), set()).add(q.entity)
     classes = {key: i for i, key in enumerate(k for k, who in owners.items() if len(who) > 1)}
-    retain = [q for q in bench.questions("retain") if (q.attribute, q.answer) in classes]
+    retain = [q for q in bench.data.retain if (q.attribute, q.answer) in classes]
     forget = [q for q in bench.questions("forget") if (q.attribute, q.answer) in classes]
     entities = list(dict.fromkeys(q.entity for q in retain))
     if not forget or len(entities) < 4:

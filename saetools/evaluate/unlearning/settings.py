@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["ProbeSettings", "RelearnSettings", "UnlearningSettings"]
+__all__ = ["GenerateSettings", "ProbeSettings", "RelearnSettings", "UnlearningSettings"]
 
 
 class RelearnSettings(BaseModel):
@@ -37,6 +37,21 @@ class ProbeSettings(BaseModel):
     max_rows: int = Field(default=1000, ge=2, description="retain questions to learn from at most")
 
 
+class GenerateSettings(BaseModel):
+    """How texts and questions are continued."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prefix_fraction: float = Field(
+        default=0.5, gt=0, lt=1, description="share of a text that is shown before it is continued"
+    )
+    continuation_tokens: int = Field(default=128, ge=1, description="tokens to continue a text by")
+    answer_tokens: int = Field(default=32, ge=1, description="tokens of a generated answer")
+    n_texts: int = Field(
+        default=100, ge=1, description="texts and questions that are continued at most"
+    )
+
+
 class UnlearningSettings(BaseModel):
     """Settings of all measures."""
 
@@ -57,13 +72,8 @@ class UnlearningSettings(BaseModel):
     n_facts: int = Field(
         default=200, ge=2, description="facts in the KS test at most; its p depends on them"
     )
-    prefix_fraction: float = Field(
-        default=0.5, gt=0, lt=1, description="share of a text that is shown before it is continued"
-    )
-    continuation_tokens: int = Field(default=128, ge=1, description="tokens to continue a text by")
-    answer_tokens: int = Field(default=32, ge=1, description="tokens of a generated answer")
-    n_generated: int = Field(
-        default=100, ge=1, description="texts and questions that are continued at most"
+    generate: GenerateSettings = Field(
+        default=GenerateSettings(), description="verbatim and knowledge memorisation"
     )
     relearn: RelearnSettings = Field(default=RelearnSettings(), description="relearning attack")
     probe: ProbeSettings = Field(default=ProbeSettings(), description="residue")

@@ -42,7 +42,7 @@ def test_an_answer_has_the_probability_of_its_tokens(table, batch_tokens: int) -
     answers = read_answers(table, questions, batch_tokens=batch_tokens)
     tokens = by_hand(table, "the wind looks at the hill")[2:]
     assert answers.token_logprob[1] == pytest.approx(tokens, abs=1e-5)
-    assert answers.probability[1] == pytest.approx(np.exp(tokens.sum()), rel=1e-4)
+    assert answers.probability[1] == pytest.approx(np.exp(tokens.mean()), rel=1e-4)
     assert answers.option_tokens[1].tolist() == [4, 1]
     of_towns = [by_hand(table, f"Ar ban lives in{town}")[-1] for town in TOWNS]
     assert answers.option_logprob[0] == pytest.approx(of_towns, abs=1e-5)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
+import saetools as st
 from saetools.corpus import Question
 from saetools.errors import ConfigError, FormatError, UnknownNameError
 from saetools.evaluate.unlearning import (
@@ -90,7 +91,7 @@ def test_a_copy_is_trained_through_the_intervention(original) -> None:
 
 
 def test_without_an_oracle_the_score_is_not_given(original, data) -> None:
-    settings = UnlearningSettings(n_draws=20, n_generated=5)
+    settings = UnlearningSettings(n_draws=20, generate={"n_texts": 5})
     other = intervened(original, silenced(original))
     data = UnlearningData(data.forget, data.retain[:60], texts=data.texts)
     report = evaluate_unlearning(other, original=original, data=data, settings=settings)
@@ -229,3 +230,28 @@ def test_retain_questions_are_asked_up_to_their_number(original, data) -> None:
     report = evaluate_unlearning(original, original=original, data=data, settings=settings)
     assert report.about["n_retain_questions"] == 288
     assert report.about["n_retain_questions_asked"] == 30
+
+
+def test_ablated_latents_are_evaluated_and_relearned_through(
+    original, oracles, data, identity_sae
+) -> None:
+    sae = identity_sae(original.d_model, hook_name="blocks.1.hook_resid_post")
+    # Half of all coordinates, both signs: the answer loses much of what carries it.
+    latents = [*range(32), *range(64, 96)]
+    edited = intervened(original, lambda: st.ablate(original, sae, latents))
+    settings = UnlearningSettings(
+        measures=("efficacy", "relearn_resistance", "edit_norm"),
+        relearn={"lr": 3e-4, "n_steps": 4, "every": 2},
+        n_draws=20,
+    )
+    before = original.fingerprint
+    report = evaluate_unlearning(
+        edited, original=original, oracles=oracles[:1], data=data, settings=settings
+    )
+    assert report.row("efficacy").value > 0
+    assert report.row("n_changed").value == 0
+    curve = report.curve("relearning edited")
+    assert curve is not None
+    assert len(curve.y) == 3
+    assert original.fingerprint == before
+    assert all(weight.grad is None for weight in sae.parameters())

@@ -16,7 +16,7 @@ from saetools.models import LanguageModel, load_model
 from saetools.models.shipped import shipped_names
 
 pytestmark = pytest.mark.skipif(
-    "planted:oracle-1" not in shipped_names(), reason="no planted models with two oracles shipped"
+    "planted:oracle-0" not in shipped_names(), reason="no planted model with an oracle shipped"
 )
 
 PARTS_OF_S = (
@@ -26,12 +26,13 @@ PARTS_OF_S = (
     "utility",
     "relearn_resistance",
 )
+FORMS = ("statement", "question", "reversed", "two_hop")
 SETTINGS = UnlearningSettings(
     measures=(*PARTS_OF_S, "residue", "privacy_leak", "forget_quality"),
-    n_questions=300,
+    n_questions=200,
     n_draws=100,
-    relearn={"lr": 1e-4, "n_steps": 20, "every": 10},
-    probe={"layers": (2, 3), "max_rows": 500},
+    relearn={"lr": 1e-4, "n_steps": 10, "every": 5},
+    probe={"layers": (2, 3), "max_rows": 600},
 )
 
 
@@ -47,17 +48,17 @@ def planted() -> LanguageModel:
 
 
 @pytest.fixture(scope="module")
-def planted_oracles() -> tuple[LanguageModel, ...]:
-    return load("planted:oracle-0"), load("planted:oracle-1")
+def planted_oracle() -> LanguageModel:
+    return load("planted:oracle-0")
 
 
 @pytest.fixture(scope="module")
 def planted_data() -> UnlearningData:
     world = World.build()
     held_out = [entity.name for entity in world.held_out_entities]
-    texts = world.documents(60, seed=77, without=world.forget_entities)
+    texts = world.documents(40, seed=77, without=world.forget_entities)
     return UnlearningData.split(
-        world.questions(),
+        [question for form in FORMS for question in world.questions(form=form)],
         forget_entities=world.forget_entities,
         texts=[text.text for text in texts],
         forget_texts=[text.text for text in world.texts_about(world.forget_entities)],
@@ -69,11 +70,11 @@ def only(*measures: str) -> UnlearningSettings:
     return SETTINGS.model_copy(update={"measures": measures})
 
 
-def test_the_base_model_has_forgotten_nothing(planted, planted_oracles, planted_data) -> None:
+def test_the_base_model_has_forgotten_nothing(planted, planted_oracle, planted_data) -> None:
     report = evaluate_unlearning(
         planted,
         original=planted,
-        oracles=planted_oracles[:1],
+        oracles=[planted_oracle],
         data=planted_data,
         settings=SETTINGS,
     )
@@ -85,11 +86,14 @@ def test_the_base_model_has_forgotten_nothing(planted, planted_oracles, planted_
     assert report.score == 0
 
 
-def test_an_oracle_of_another_seed_has_forgotten(planted, planted_oracles, planted_data) -> None:
+@pytest.mark.skipif(
+    "planted:oracle-1" not in shipped_names(), reason="no second planted oracle shipped"
+)
+def test_an_oracle_of_another_seed_has_forgotten(planted, planted_oracle, planted_data) -> None:
     report = evaluate_unlearning(
-        planted_oracles[1],
+        load("planted:oracle-1"),
         original=planted,
-        oracles=planted_oracles[:1],
+        oracles=[planted_oracle],
         data=planted_data,
         settings=SETTINGS,
     )
@@ -101,9 +105,9 @@ def test_an_oracle_of_another_seed_has_forgotten(planted, planted_oracles, plant
     assert report.row("residue").low < 0.05
 
 
-def test_constant_logits_are_ruins(planted, planted_oracles, planted_data, make_candidate) -> None:
+def test_constant_logits_are_ruins(planted, planted_oracle, planted_data, make_candidate) -> None:
     report = score_only(
-        make_candidate.Constant(planted, "constant"), planted, planted_oracles, planted_data
+        make_candidate.Constant(planted, "constant"), planted, planted_oracle, planted_data
     )
     assert report.row("efficacy").value == pytest.approx(1, abs=1e-6)
     assert report.row("utility").value < 0.01
@@ -111,13 +115,13 @@ def test_constant_logits_are_ruins(planted, planted_oracles, planted_data, make_
 
 
 def test_an_output_filter_is_seen_through(
-    planted, planted_oracles, planted_data, make_candidate
+    planted, planted_oracle, planted_data, make_candidate
 ) -> None:
     masked = make_candidate.OutputFilter(planted, spellings(planted_data.forget))
     report = evaluate_unlearning(
         masked,
         original=planted,
-        oracles=planted_oracles[:1],
+        oracles=[planted_oracle],
         data=planted_data,
         settings=only(*PARTS_OF_S, "residue"),
     )
@@ -135,11 +139,11 @@ def test_an_output_filter_is_seen_through(
 def score_only(
     edited: object,
     original: LanguageModel,
-    oracles: Sequence[LanguageModel],
+    oracle: LanguageModel,
     data: UnlearningData,
 ) -> UnlearningReport:
     return evaluate_unlearning(
-        edited, original=original, oracles=oracles[:1], data=data, settings=only(*PARTS_OF_S)
+        edited, original=original, oracles=[oracle], data=data, settings=only(*PARTS_OF_S)
     )
 
 

@@ -263,8 +263,21 @@ def test_relearning_teaches_and_asks_different_entities() -> None:
     assert len({q.entity for q in taught}) == 2
     assert not {q.entity for q in taught} & {q.entity for q in asked}
     assert len(taught) + len(asked) == 30
-    with pytest.raises(Missing, match="two forget entities"):
-        split_for_relearning(questions[:3], fraction=0.2, seed=0)
+    with pytest.raises(Missing, match="two forget facts"):
+        split_for_relearning(questions[:1], fraction=0.2, seed=0)
+
+
+def test_relearning_of_one_entity_teaches_and_asks_different_facts() -> None:
+    forms = ("statement", "cloze")
+    questions = [
+        Question("q", " a", entity="Zed", attribute=a, form=f) for a in "uvwxy" for f in forms
+    ]
+    taught, asked = split_for_relearning(questions, fraction=0.2, seed=0)
+    assert len(taught) == 2
+    assert not {q.attribute for q in taught} & {q.attribute for q in asked}
+    nameless = [Question(f"q {i}", " a") for i in range(10)]
+    taught, asked = split_for_relearning(nameless, fraction=0.2, seed=0)
+    assert (len(taught), len(asked)) == (2, 8)
 
 
 def test_the_fact_in_context_is_told_in_another_form() -> None:
