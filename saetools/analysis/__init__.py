@@ -1,5 +1,6 @@
 """What each latent of an SAE fires on: one pass over a store, kept in one self-contained file."""
 
+from saetools.analysis.attribution import attribute_latents
 from saetools.analysis.build import index_latents
 from saetools.analysis.index import (
     ConceptHit,
@@ -17,5 +18,6 @@ __all__ = [
     "LatentIndex",
     "LatentView",
     "UnitTable",
+    "attribute_latents",
     "index_latents",
 ]

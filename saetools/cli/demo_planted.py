@@ -56,7 +56,7 @@ def _forgotten(run: RunFolder) -> str:
 
     report = UnlearningReport.load(run.product("forget"))
     about = report.about
-    lines = [f"Latent {about['latents'][0]} of '{about['entity']}' switched off:"]
+    lines = [f"{len(about['latents'])} latents of '{about['entity']}' switched off:"]
     lines.append(f"  {'':<34}" + "".join(f"{model:>12}" for model in _MODELS))
     rows = {(row.name, row.detail, row.model): row.value for row in report.rows}
     for name, detail in dict.fromkeys((row.name, row.detail) for row in report.rows):

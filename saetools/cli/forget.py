@@ -9,19 +9,23 @@ import typer
 from saetools.cli.find import open_run
 from saetools.cli.options import Json, Overrides, Quiet, Run
 from saetools.cli.output import Outcome, View
-from saetools.cli.planted import truth_of, world_of
+from saetools.cli.planted import world_of
 from saetools.cli.run import RunFolder
 from saetools.errors import ConfigError, UnknownNameError, nearest
 
 if TYPE_CHECKING:  # types only: `--help` must not pay for torch
+    from saetools.corpus import Question
     from saetools.corpus.planted import LabelledText, World
     from saetools.evaluate.unlearning import UnlearningData, UnlearningReport
     from saetools.models import LanguageModel, SubjectModel
+    from saetools.sae import SAE
 
 __all__ = ["command", "run_forget"]
 
 _ORACLES = ("planted:oracle-0", "planted:oracle-1")
+_N_LATENTS = 16
 _N_RETAIN = 40
+_CHOSEN_ON = "statement"  # asked to choose the latents; the other forms are measured
 _N_TEXTS = 100
 _N_PORTRAITS = 8
 _MEASURES = (
@@ -40,7 +44,7 @@ Entity = Annotated[
     typer.Option("--entity", help="One of the forget entities; the first by default."),
 ]
 NLatents = Annotated[
-    int, typer.Option("--n-latents", help="Latents to switch off, best first.", min=1, max=8)
+    int, typer.Option("--n-latents", help="Latents to switch off, strongest first.", min=1)
 ]
 
 
@@ -49,15 +53,16 @@ def command(
     overrides: Overrides = None,
     *,
     entity: Entity = None,
-    n_latents: NLatents = 1,
+    n_latents: NLatents = _N_LATENTS,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Switch off the latents of one entity of the planted world, and see what the model forgot.
 
-    The latents that tell the entity best (by `saetools testbed recover`) are set to zero in the
-    running model; then facts about it are asked in every form, those of its neighbours, and all is
-    compared with a model that never read about it. Writes forgetting.json into the run folder.
+    Chosen are the latents on which the answers about the entity rest more than those about its
+    neighbours (attribution on plain statements). They are set to zero in the running model; then
+    facts about it are asked in the other forms, and facts about others, and all is compared with
+    models that never read about it. Writes forgetting.json into the run folder.
 
     \b
     Examples:
@@ -71,7 +76,9 @@ def command(
     view.show(outcome)
 
 
-def run_forget(run: RunFolder, *, entity: str | None = None, n_latents: int = 1) -> Outcome:
+def run_forget(
+    run: RunFolder, *, entity: str | None = None, n_latents: int = _N_LATENTS
+) -> Outcome:
     """Ablate an entity's latents in the running model and evaluate what is forgotten."""
     # heavy: torch
     from saetools.evaluate.unlearning import (
@@ -85,7 +92,7 @@ def run_forget(run: RunFolder, *, entity: str | None = None, n_latents: int = 1)
     name = _chosen(world, entity)
     path, model, sae = run.product("forget"), _language_model(run.model), run.sae()
     with run.stage("forget"):
-        latents = _latents_of(run, name)[:n_latents]
+        latents = _latents_of(model, sae, world, name)[:n_latents]
         report = evaluate_unlearning(
             intervened(model, lambda: ablate(model, sae, latents)),
             original=model,
@@ -97,7 +104,7 @@ def run_forget(run: RunFolder, *, entity: str | None = None, n_latents: int = 1)
         report = replace(report, about=about)
         report.save(path)
     return Outcome(
-        title=f"switched off latents {', '.join(map(str, latents))} of '{name}'",
+        title=f"switched off {len(latents)} latents of '{name}'",
         table=_table(report),
         text="\n".join(f"not measured: {what}, as {why}" for what, why in _told(report)),
         wrote=(path,),
@@ -130,18 +137,15 @@ def _chosen(world: "World", entity: str | None) -> str:
     return name
 
 
-def _latents_of(run: RunFolder, name: str) -> tuple[int, ...]:
-    from saetools.testbed.concept_recovery import recover_concepts  # heavy: torch
+def _latents_of(model: "LanguageModel", sae: "SAE", world: "World", name: str) -> tuple[int, ...]:
+    """All latents, those first on which this entity's facts rest more than its neighbours'."""
+    from saetools.analysis import attribute_latents  # heavy: torch
 
-    with run.store() as store:
-        recovery = recover_concepts(run.sae(), store, truth_of(run, store).only("entity"))
-    for found in recovery.concepts:
-        if found.name == name:
-            return found.latents
-    raise ConfigError(
-        f"'{name}' occurs too seldom in the harvested texts to find its latents; harvest more "
-        "documents (data.n_docs)"
+    own, near = (
+        attribute_latents(model, sae, world.questions(_CHOSEN_ON, names, trained=True))
+        for names in ([name], world.neighbours(name)[_N_RETAIN:] or world.neighbours(name))
     )
+    return tuple((own - near).argsort(descending=True).tolist())
 
 
 def _data(world: "World", name: str, seed: int) -> "UnlearningData":
@@ -153,13 +157,18 @@ def _data(world: "World", name: str, seed: int) -> "UnlearningData":
     kind = world.kind(name)
     unread = [entity.name for entity in world.held_out_entities if entity.kind == kind]
     return UnlearningData(
-        forget=world.questions(entities=[name], trained=True),
-        retain=world.questions(entities=[*near[:_N_RETAIN], *far], trained=True),
-        neighbours=world.questions(entities=near[:_N_RETAIN], trained=True),
+        forget=_asked(world, [name]),
+        retain=_asked(world, [*near[:_N_RETAIN], *far]),
+        neighbours=_asked(world, near[:_N_RETAIN]),
         texts=_texts(world.documents(_N_TEXTS, seed + 1, without=world.forget_entities)),
         forget_texts=_texts(world.texts_about([name], n_each=_N_PORTRAITS, seed=seed)),
         holdout_texts=_texts(world.texts_about(unread, n_each=_N_PORTRAITS, seed=seed)),
     )
+
+
+def _asked(world: "World", names: "Sequence[str]") -> "tuple[Question, ...]":
+    """What is known of these, in every form but that which the latents were chosen on."""
+    return tuple(q for q in world.questions(entities=names, trained=True) if q.form != _CHOSEN_ON)
 
 
 def _texts(texts: "Sequence[LabelledText]") -> tuple[str, ...]:
