@@ -138,12 +138,12 @@ def _print_table(runs: dict[str, dict[str, float]]) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--hook", default="resid_post.1")
+    parser.add_argument("--hook", default="resid_post.0")
     parser.add_argument("--docs", type=int, default=6000)
     parser.add_argument("--tokens", type=int, default=3_000_000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--latents", type=int, default=2048)
-    parser.add_argument("--k", type=int, default=16)
+    parser.add_argument("--k", type=int, default=6)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--results", type=Path)
     args = parser.parse_args()

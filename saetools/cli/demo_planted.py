@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from saetools.cli.demo_half import Half
 from saetools.cli.evaluate import run_evaluate
@@ -15,13 +15,20 @@ from saetools.cli.recover import run_recover
 from saetools.cli.run import RunFolder
 from saetools.cli.train import run_train
 
+if TYPE_CHECKING:  # a type only: `--help` must not pay for scipy
+    from saetools.evaluate.unlearning import UnlearningReport
+
 __all__ = ["PLANTED"]
 
 _SHOWN = {
-    "accuracy": "right answers",
-    "kl_to_oracle": "KL(oracle || model), nats",
+    ("accuracy", "forget"): "right answers about it (chance 0.11)",
+    ("accuracy", "neighbours"): "about others of its kind",
+    ("accuracy", "retain"): "about everything else asked",
+    ("ce", ""): "loss on other texts, nats a token",
+    ("kl_to_oracle", "concept"): "KL(oracle || model) on its tokens",
 }
 _MODELS = ("original", "edited", "oracle-0")
+_GOOD, _LEFT = 0.9, 0.1
 
 
 def _nothing_to_do(run: RunFolder, stage: str) -> str | None:
@@ -57,15 +64,28 @@ def _forgotten(run: RunFolder) -> str:
     report = UnlearningReport.load(run.product("forget"))
     about = report.about
     lines = [f"{len(about['latents'])} latents of '{about['entity']}' switched off:"]
-    lines.append(f"  {'':<34}" + "".join(f"{model:>12}" for model in _MODELS))
+    lines.append(f"  {'':<38}" + "".join(f"{model:>10}" for model in _MODELS))
     rows = {(row.name, row.detail, row.model): row.value for row in report.rows}
-    for name, detail in dict.fromkeys((row.name, row.detail) for row in report.rows):
-        if name not in _SHOWN:
-            continue
+    for (name, detail), label in _SHOWN.items():
         cells = [rows.get((name, detail, model)) for model in _MODELS]
-        shown = "".join(f"{'-' if v is None else f'{v:.3f}':>12}" for v in cells)
-        lines.append(f"  {f'{_SHOWN[name]} {detail}'.strip():<34}{shown}")
-    return "\n".join(lines)
+        shown = "".join(f"{'-' if v is None else f'{v:.3f}':>10}" for v in cells)
+        lines.append(f"  {label:<38}{shown}")
+    return "\n".join([*lines, _verdict(report)])
+
+
+def _verdict(report: "UnlearningReport") -> str:
+    """What the parts of the score say, by rule."""
+    e, f, n, u, left = (
+        report.row(name).value
+        for name in ("efficacy", "form_robustness", "neighbours_kept", "utility", "residue")
+    )
+    parts = (
+        f"E {e:.2f}, F {f:.2f}, N {n:.2f}, U {u:.2f}; a fresh probe reads {left:+.2f} more of it"
+    )
+    if e >= _GOOD and f >= _GOOD and left <= _LEFT:
+        return f"Gone as far as this can tell ({parts} than of an oracle)."
+    word = "Suppressed, not removed" if e >= 1 - _GOOD else "Not forgotten"
+    return f"{word}: {parts} than of an oracle. Latents that are switched off leave other ways."
 
 
 PLANTED = Half(

@@ -1,7 +1,8 @@
 """Entities (or texts) drawn anew: the uncertainty of everything that is asked about them.
 
-Questions about one entity stand or fall together, so entities are resampled, never questions. One
-set of draws serves all models, so that differences between models are paired.
+Questions about one entity stand or fall together, so entities are resampled, never questions; where
+all are about one entity, its facts are. One set of draws serves all models, so that differences
+between models are paired. Of a single unit nothing can be drawn anew: its draws are NaN.
 """
 
 import zlib
@@ -40,7 +41,8 @@ class Draws:
         top, bottom = self._by_unit(above), self._by_unit(below)
         with np.errstate(invalid="ignore", divide="ignore"):
             value = float(np.float64(top.sum()) / bottom.sum())
-            return Estimate(value, (self.weights @ top) / (self.weights @ bottom))
+            draws = (self.weights @ top) / (self.weights @ bottom)
+        return Estimate(value, draws if self.n_units > 1 else np.full_like(draws, np.nan))
 
     def mean(self, values: npt.ArrayLike, *, where: npt.ArrayLike | None = None) -> Estimate:
         """Mean over the values, or over those of them that `where` is true of."""
@@ -57,6 +59,8 @@ class Draws:
 def question_draws(questions: Sequence[Question], *, stream: str, n_draws: int, seed: int) -> Draws:
     """Draws of the entities of questions; a question without an entity is a unit of its own."""
     keys = [question.entity or f"question {i}" for i, question in enumerate(questions)]
+    if len(set(keys)) == 1:
+        keys = [question.attribute or f"question {i}" for i, question in enumerate(questions)]
     number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     units = np.array([number[key] for key in keys], dtype=np.int64)
     return Draws(units, stream=stream, n_draws=n_draws, seed=seed)
