@@ -13,6 +13,7 @@ __all__ = [
     "Estimate",
     "Floats",
     "interval",
+    "jackknife_stderr",
     "mean_stderr",
     "ratio_stderr",
     "resample",
@@ -70,6 +71,22 @@ def ratio_stderr(above: Floats, below: Floats, *, seed: int) -> float:
 def mean_stderr(values: Floats, *, seed: int) -> float:
     """Standard error of the mean over documents."""
     return ratio_stderr(values, np.ones_like(values), seed=seed)
+
+
+def jackknife_stderr(replicates: Floats) -> float:
+    """Standard error of a figure from its values with one group of documents left out each.
+
+    For figures that drawing with replacement would bias, such as the share of latents that never
+    fire: a third of the documents is missing from every resample (Efron and Stein 1981). NaN for
+    fewer than two groups.
+
+    Args:
+        replicates: the figure without group g, shape (n_groups,).
+    """
+    n = len(replicates)
+    if n < 2:
+        return float("nan")
+    return float(np.sqrt((n - 1) / n * np.square(replicates - replicates.mean()).sum()))
 
 
 def interval(draws: Floats, *, level: float = 0.95) -> tuple[float, float]:

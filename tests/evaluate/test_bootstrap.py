@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from saetools.evaluate.bootstrap import interval, mean_stderr, ratio_stderr, resample
+from saetools.evaluate.bootstrap import (
+    interval,
+    jackknife_stderr,
+    mean_stderr,
+    ratio_stderr,
+    resample,
+)
 
 
 def test_the_error_of_a_mean_is_s_over_root_n() -> None:
@@ -32,3 +38,10 @@ def test_resamples_draw_as_many_documents_as_there_are() -> None:
 
 def test_the_interval_holds_its_share_of_the_draws() -> None:
     assert interval(np.arange(1001.0)) == pytest.approx((25.0, 975.0))
+
+
+def test_leaving_one_out_gives_the_error_of_a_mean_exactly() -> None:
+    values = np.random.default_rng(0).normal(size=32)
+    without = (values.sum() - values) / 31
+    assert jackknife_stderr(without) == pytest.approx(values.std(ddof=1) / math.sqrt(32))
+    assert math.isnan(jackknife_stderr(without[:1]))

@@ -32,6 +32,21 @@ def test_l0_dead_and_dense_are_counted(counted: tuple[SAE, ActivationStore]) -> 
     assert found["n_tokens"] == 1600
 
 
+def test_a_latent_that_one_document_alone_fires_makes_the_dead_fraction_uncertain(
+    make_store: Callable[..., ActivationStore],
+    identity_sae: Callable[..., SAE],
+) -> None:
+    x = torch.zeros(320, 8)  # 20 documents of 16 tokens
+    x[:, 0] = 3.0
+    steady = evaluate(identity_sae(8), make_store(x), metrics=["sparsity"], split="all")
+    assert steady.stderr["dead_fraction"] == steady.stderr["l0_p50"] == 0.0
+    x[5, 1] = 2.0
+    report = evaluate(identity_sae(8), make_store(x), metrics=["sparsity"], split="all")
+    # Without its document one of 16 latents more is dead: 20 values, one of them 1/16 higher.
+    expected = np.sqrt(19 / 20 * (1 - 1 / 20)) / 16
+    assert report.stderr["dead_fraction"] == pytest.approx(expected)
+
+
 def test_the_histogram_holds_every_live_latent_at_its_firing_rate(
     counted: tuple[SAE, ActivationStore],
 ) -> None:
