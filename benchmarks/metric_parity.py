@@ -5,7 +5,7 @@
 
 Trains a small TopK SAE on a language model, and has our metrics, SAELens' evaluation and
 dictionary_learning's measure it on held-out documents, all cut to one length, so that no library
-meets padding. Prints one JSON object. What explains the differences is in docs/evaluation-core.md.
+meets padding. Prints one JSON object. What explains the differences is in docs/known-answers.md.
 """
 
 import argparse

@@ -50,11 +50,11 @@ def test_the_python_of_the_page_on_metrics_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "evaluation-core.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "known-answers.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     config = st.TrainConfig(n_tokens=20 * 512, batch_tokens=512)
     names = {"st": st, "config": config, "__name__": "page"}
-    exec(compile(block, "evaluation-core.md", "exec"), names)
+    exec(compile(block, "known-answers.md", "exec"), names)
     assert (tmp_path / "planted.h5").exists()
 
 
