@@ -33,7 +33,10 @@ _ARCHS = {
     "hierarchical_topk": "Hierarchical TopK",
     "jumprelu": "JumpReLU",
 }
-_CAPITALS = {"fvu": "FVU", "l0": "L0", "ce": "CE", "nmse": "NMSE"}
+_CAPITALS = {
+    name: name.upper()
+    for name in ("auroc", "ce", "fvu", "kl", "l0", "mrr", "nmse", "ravel", "scr", "tpp")
+}
 _N_HEADLINE = 6
 _LAST_STEP = {
     "fvu": ("FVU", "Fraction of variance unexplained on the last training batches.", "lower"),
@@ -53,7 +56,8 @@ def label_of(name: str) -> str:
     if name in _LABELS:
         return _LABELS[name]
     first, *rest = name.split("_")
-    return " ".join([_CAPITALS.get(first, first.capitalize()), *rest])
+    spelled = (_CAPITALS.get(word, word) for word in rest)
+    return " ".join([_CAPITALS.get(first, first.capitalize()), *spelled])
 
 
 def arch_label(name: str) -> str:
