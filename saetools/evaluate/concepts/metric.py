@@ -1,10 +1,31 @@
-"""What metrics of concepts share: when they can run."""
+"""What metrics of concepts share: when they can run, and figures with both errors."""
 
-from saetools.evaluate.base import Metric
+from collections.abc import Mapping
+
+from saetools.evaluate.base import Figure, Measurement, Metric
+from saetools.evaluate.bootstrap import Floats, mean_stderr
 from saetools.evaluate.concepts.choose import MIN_CELL, MIN_TEXTS
+from saetools.evaluate.concepts.scores import spread
 from saetools.evaluate.context import MetricContext
 
-__all__ = ["ConceptMetric", "PairMetric"]
+__all__ = ["ConceptMetric", "PairMetric", "means_over_concepts"]
+
+
+def means_over_concepts(draws: Mapping[Figure, Floats], *, seed: int) -> tuple[Measurement, ...]:
+    """Mean of each figure over concepts, with its errors over texts and over concepts.
+
+    Args:
+        draws: values (n_concepts, n_draws) by figure; the first draw is the texts as they are.
+        seed: of the resampling of concepts.
+    """
+    return tuple(
+        figure.measured(
+            values[:, 0].mean(),
+            stderr=spread(values.mean(0)),
+            stderr_concepts=mean_stderr(values[:, 0], seed=seed),
+        )
+        for figure, values in draws.items()
+    )
 
 
 class ConceptMetric(Metric):

@@ -26,9 +26,9 @@ import numpy.typing as npt
 
 from saetools import progress
 from saetools.evaluate.base import METRICS, Figure, Findings, Table
-from saetools.evaluate.bootstrap import Floats, mean_stderr
+from saetools.evaluate.bootstrap import Floats
 from saetools.evaluate.concepts.choose import cells
-from saetools.evaluate.concepts.metric import PairMetric
+from saetools.evaluate.concepts.metric import PairMetric, means_over_concepts
 from saetools.evaluate.concepts.pooled import PooledTexts
 from saetools.evaluate.concepts.removal import (
     N_LATENTS,
@@ -39,7 +39,7 @@ from saetools.evaluate.concepts.removal import (
     split_rows,
     strongest,
 )
-from saetools.evaluate.concepts.scores import accuracy_draws, draws_of, spread
+from saetools.evaluate.concepts.scores import accuracy_draws, draws_of
 from saetools.evaluate.context import MetricContext
 from saetools.sae import SAE
 
@@ -90,15 +90,8 @@ class SpuriousRemoval(PairMetric):
             _BIASED: np.array([pair.biased for pair in found]),
             _CLEAN: np.array([pair.clean for pair in found]),
         }  # each (n_pairs, n_draws)
-        rows = [
-            figure.measured(
-                draws[:, 0].mean(),
-                stderr=spread(draws.mean(0)),
-                stderr_concepts=mean_stderr(draws[:, 0], seed=ctx.seed),
-            )
-            for figure, draws in by_n_and_mean.items()
-        ]
-        return Findings(tuple(rows), tables=(_table(found),))
+        rows = means_over_concepts(by_n_and_mean, seed=ctx.seed)
+        return Findings(rows, tables=(_table(found),))
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ import numpy.typing as npt
 
 from saetools import progress
 from saetools.evaluate.base import METRICS, Figure, Findings, Table
-from saetools.evaluate.bootstrap import Floats, mean_stderr
+from saetools.evaluate.bootstrap import Floats
 from saetools.evaluate.concepts.choose import PER_CONCEPT
-from saetools.evaluate.concepts.metric import ConceptMetric
+from saetools.evaluate.concepts.metric import ConceptMetric, means_over_concepts
 from saetools.evaluate.concepts.pooled import PooledTexts
 from saetools.evaluate.concepts.probe import concept_rows
 from saetools.evaluate.concepts.removal import (
@@ -36,7 +36,7 @@ from saetools.evaluate.concepts.removal import (
     split_rows,
     strongest,
 )
-from saetools.evaluate.concepts.scores import accuracy_draws, draws_of, spread
+from saetools.evaluate.concepts.scores import accuracy_draws, draws_of
 from saetools.evaluate.context import MetricContext
 from saetools.sae import SAE
 
@@ -83,15 +83,8 @@ class TargetedPerturbation(ConceptMetric):
             _MEAN: np.mean(list(by_n.values()), axis=0),
             _ACCURACY: np.array([row.accuracy for row in found]),
         }  # each (n_concepts, n_draws)
-        rows = [
-            figure.measured(
-                draws[:, 0].mean(),
-                stderr=spread(draws.mean(0)),
-                stderr_concepts=mean_stderr(draws[:, 0], seed=ctx.seed),
-            )
-            for figure, draws in by_figure.items()
-        ]
-        return Findings(tuple(rows), tables=(_table(found),))
+        rows = means_over_concepts(by_figure, seed=ctx.seed)
+        return Findings(rows, tables=(_table(found),))
 
 
 @dataclass(frozen=True)
