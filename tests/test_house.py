@@ -37,7 +37,7 @@ FLAGS = {
     "config check": SHARED,
     "config schema": SHARED,
     "config show": SHARED,
-    "demo": WORK | {"--dry-run"},
+    "demo": WORK | {"--dry-run", "--only"},
     "doctor": SHARED,
     "evaluate": WORK | {"--metrics", "--dry-run"},
     "explore": RUN | {"--dry-run"},
@@ -47,7 +47,9 @@ FLAGS = {
     "store info": SHARED,
     "store merge": RUN,
     "store verify": SHARED | {"--quiet"},
+    "testbed forget": SHARED | {"--quiet", "--entity", "--n-latents"},
     "testbed info": SHARED,
+    "testbed recover": SHARED | {"--quiet", "--dry-run"},
     "testbed train": RUN | {"--variant", "--device", "--resume", "--no-resume", "--dry-run"},
     "train": WORK | {"--resume", "--no-resume", "--dry-run", "--sweep"},
 }
