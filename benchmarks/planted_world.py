@@ -36,13 +36,17 @@ ARCHS = ("topk", "batch_topk", "matryoshka")
 _FIGURES = ("fvu", "l0", "hole_rate", "absorption_full", "absorption_fraction", "split_latents")
 
 
+def _people(world: World) -> list[str]:
+    """Names of the people, whose attributes RAVEL is asked about."""
+    return [entity.name for entity in world.entities if entity.kind == "person"]
+
+
 def main() -> None:
     """Train, measure, print."""
     args = _arguments()
     results: dict[str, Any] = {"settings": {k: str(v) for k, v in vars(args).items()}}
     with tempfile.TemporaryDirectory() as scratch, progress.use("silent"):
         results |= planted_world(args, Path(scratch))
-    _print_table(results["runs"])
     print("\nFull evaluation of one SAE, seconds:")
     for name, seconds in results["seconds"].items():
         print(f"  {name:<20} {seconds:6.1f}")
@@ -64,6 +68,7 @@ def planted_world(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         truth = world_truth(store, texts, model.tokenizer)
         saes = _train(args, store)
         runs = {name: _measured(sae, store, truth, model) for name, sae in saes.items()}
+        _print_table(runs)
         seconds = _seconds(next(iter(saes.values())), store, truth, model, corpus, world)
     return {"runs": runs, "seconds": seconds}
 
@@ -111,7 +116,7 @@ def _seconds(
         "corpus": corpus,
         "n_docs": 300,
         "concepts": truth.hierarchy(),
-        "questions": world.questions(trained=True),
+        "questions": world.questions("statement", _people(world), trained=True),
     }
     seconds = {}
     for name in METRICS.names():
@@ -140,7 +145,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--hook", default="resid_post.0")
     parser.add_argument("--docs", type=int, default=6000)
-    parser.add_argument("--tokens", type=int, default=3_000_000)
+    parser.add_argument("--tokens", type=int, default=1_500_000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--latents", type=int, default=2048)
     parser.add_argument("--k", type=int, default=6)

@@ -10,7 +10,7 @@ import typer
 from saetools.cli.find import open_run
 from saetools.cli.options import Device, DryRun, Json, Quiet, Seed
 from saetools.cli.output import Outcome, View
-from saetools.cli.planted import is_planted, truth_of, world_of
+from saetools.cli.planted import is_planted, known_facts, truth_of
 from saetools.cli.run import RunFolder
 from saetools.errors import ConfigError
 
@@ -135,7 +135,7 @@ def _evaluated(run: RunFolder) -> "EvaluationReport":
     twins = [_twin(folder) for folder in block.twins]
     questions = _questions(block.questions)
     if is_planted(run) and not questions:
-        questions = world_of(run).questions(trained=True)
+        questions = known_facts(run)
     with run.stage("evaluate"), run.store() as store:
         report = evaluate(
             run.sae(),

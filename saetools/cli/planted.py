@@ -6,13 +6,15 @@ from saetools.cli.run import RunFolder
 from saetools.errors import ConfigError
 
 if TYPE_CHECKING:  # types only: `--help` must not pay for torch
+    from saetools.corpus import Question
     from saetools.corpus.planted import World
     from saetools.store import ActivationStore
     from saetools.testbed.truth import WorldTruth
 
-__all__ = ["is_planted", "truth_of", "world_of"]
+__all__ = ["is_planted", "known_facts", "truth_of", "world_of"]
 
 _SOURCE = "planted_world"
+_ASKED = "person"  # the kind whose facts are asked: one is enough
 
 
 def is_planted(run: RunFolder) -> bool:
@@ -30,6 +32,13 @@ def world_of(run: RunFolder) -> "World":
 
     config = _settings(run)
     return World.build(config.world_seed, config.n_entities)
+
+
+def known_facts(run: RunFolder) -> "tuple[Question, ...]":
+    """Facts about the people of a run's world, as statements: what an evaluation asks."""
+    world = world_of(run)
+    names = [entity.name for entity in world.entities if entity.kind == _ASKED]
+    return world.questions("statement", names, trained=True)
 
 
 def truth_of(run: RunFolder, store: "ActivationStore") -> "WorldTruth":
