@@ -31,7 +31,8 @@ def test_the_wheel_holds_the_library_and_its_data(tmp_path: Path) -> None:
     for needed in (
         "saetools/py.typed",
         "saetools_kernels/py.typed",
-        "saetools/cli/demo.yaml",
+        "saetools/cli/demo_encoder.yaml",
+        "saetools/cli/demo_planted.yaml",
         "saetools/explore/static/page.html",
         "saetools/models/data/planted/base/model.safetensors",
         "saetools/models/data/planted/oracle-1/SHA256SUMS",
