@@ -50,10 +50,15 @@ def load_questions(path: str | Path) -> tuple[Question, ...]:
     """The questions of a JSONL file.
 
     Raises:
-        FormatError: a line is no JSON object, or lacks prompt (or question) and answer, or its
-            options do not hold the answer.
+        FormatError: there is no such file, a line is no JSON object, or lacks prompt (or question)
+            and answer, or its options do not hold the answer.
     """
     found = []
+    if not Path(path).is_file():
+        raise FormatError(
+            f"questions: there is no file '{path}'; give a .jsonl file with a `prompt` and an "
+            "`answer` a line"
+        )
     with Path(path).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():

@@ -49,3 +49,8 @@ def test_questions_and_answers_of_others_are_read() -> None:
     assert len(questions) == 300
     assert questions[0].prompt.startswith("Question: What is the full name")
     assert questions[0].answer == " The author's full name is Hsiao Yun-Hwa."
+
+
+def test_a_file_that_is_not_there_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="there is no file"):
+        load_questions(tmp_path / "nofile.jsonl")
