@@ -5,7 +5,7 @@ namer needs neither the store nor the model.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from saetools.analysis.contexts import HELD_OUT, SPREAD, TOP, ContextTable
 from saetools.analysis.index_file import read_index, write_index
 from saetools.analysis.logit_lens import LogitTable
 from saetools.analysis.neighbours import Neighbours
-from saetools.analysis.postings import DocTokens, Lists, Postings, decode
+from saetools.analysis.postings import CodedLists, DocTokens, Lists, Postings, decode
 from saetools.analysis.prompt import PromptReading, read_prompt
 from saetools.analysis.show import concepts_html
 from saetools.analysis.tables import DocTable, LabelTable, LatentStats
@@ -94,6 +94,11 @@ class LatentIndex:
             FormatError: there is no such file, or it is no index of this format.
         """
         return cls(**read_index(Path(path)))
+
+    def in_memory(self) -> "LatentIndex":
+        """The same index, which no longer reads from its file."""
+        lists = CodedLists(self.lists.bounds, *self.lists.read(0, int(self.lists.bounds[-1])))
+        return replace(self, lists=lists)
 
     @property
     def n_latents(self) -> int:

@@ -24,7 +24,7 @@ import torch
 
 from saetools import progress
 from saetools.analysis.auroc import Pooled, auroc, pool_documents
-from saetools.analysis.codes import Codes, CodeWriter, Entries
+from saetools.analysis.codes import CodeLists, CodeWriter, Entries, turn
 from saetools.sae import SAE
 from saetools.store import ActivationStore
 from saetools.testbed.truth import Layer, WorldTruth
@@ -207,7 +207,7 @@ def _frequent(layer: Layer, min_train: int, min_held_out: int) -> npt.NDArray[np
     return np.asarray((train >= min_train) & (held >= min_held_out))
 
 
-def _firing(codes: Codes, latents: Ints) -> Entries:
+def _firing(codes: CodeLists, latents: Ints) -> Entries:
     """All entries of the (sorted) latents."""
     found = []
     for first, last in codes.parts():
@@ -247,13 +247,13 @@ def _measured(
     ]
 
 
-def _encode(sae: SAE, store: ActivationStore, folder: Path) -> Codes:
+def _encode(sae: SAE, store: ActivationStore, folder: Path) -> CodeLists:
     writer = CodeWriter(folder, n_latents=sae.config.n_latents)
     with progress.task("encode", total=store.n_tokens, unit="tokens") as task, torch.no_grad():
         for x in _rows(sae, store):
             writer.append(sae.encode(x))
             task.advance(len(x))
-    return writer.close()
+    return turn(writer.close(), folder)
 
 
 def _rows(sae: SAE, store: ActivationStore) -> Iterator[torch.Tensor]:

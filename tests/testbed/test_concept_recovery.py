@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from saetools.analysis.codes import Codes
+from saetools.analysis.codes import CodeLists
 from saetools.corpus.planted import LabelledText, World, levels_of, token_labels
 from saetools.errors import ConfigError
 from saetools.sae import SAE, build_sae
@@ -143,7 +143,7 @@ def test_parts_of_the_dictionary_give_what_the_whole_gives(
     store, truth, sae, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = recover_concepts(sae, store, truth)
-    monkeypatch.setattr(Codes.parts, "__kwdefaults__", {"limit": 500})
+    monkeypatch.setattr(CodeLists.parts, "__kwdefaults__", {"limit": 500})
     assert recover_concepts(sae, store, truth) == whole
 
 
