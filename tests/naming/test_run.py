@@ -2,7 +2,8 @@
 
 import pytest
 
-from saetools.naming import NAMERS, Name, NamerConfig, name_latents
+from saetools.errors import ConfigError
+from saetools.naming import NAMERS, Name, NamerConfig, NamingContext, name_latents
 
 
 @pytest.mark.parametrize("namer", NAMERS.names())
@@ -22,10 +23,17 @@ def test_a_namer_of_the_user_is_found_and_scored(planted, number, monkeypatch):
         Config = NamerConfig
 
         @staticmethod
-        def name(index, latents, config):
+        def name(context, latents, config):
             return [Name(j, "pens", 1.0, "says so", "?", "word", ("pen",)) for j in latents]
 
     monkeypatch.setitem(NAMERS._table, "constant", Constant)
     name = name_latents(planted, namer="constant").get(number("token"))
     assert name.namer == "constant"
     assert name.held_out_precision == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("part", ["sae", "model", "store"])
+def test_a_missing_part_is_named(planted, part):
+    context = NamingContext(planted)
+    with pytest.raises(ConfigError, match=f"'mine' needs the .*{part}= to name_latents"):
+        getattr(context, f"need_{part}")("mine")

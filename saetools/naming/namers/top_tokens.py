@@ -20,7 +20,7 @@ from pydantic import Field
 
 from saetools.analysis import LatentIndex
 from saetools.analysis.units import UnitRows
-from saetools.naming.base import NAMERS, Name, NamerConfig, Unit
+from saetools.naming.base import NAMERS, Name, NamerConfig, NamingContext, Unit
 
 __all__ = ["TopTokens", "TopTokensConfig", "log_odds_z"]
 
@@ -50,8 +50,9 @@ class TopTokens:
     Config = TopTokensConfig
 
     @staticmethod
-    def name(index: LatentIndex, latents: Sequence[int], config: TopTokensConfig) -> list[Name]:
+    def name(context: NamingContext, latents: Sequence[int], config: TopTokensConfig) -> list[Name]:
         """Name every latent that fires in training documents."""
+        index = context.index
         fired = [latent for latent in latents if index.stats.mass_train[latent] > 0]
         return [_name(index, latent, config) for latent in fired]
 
@@ -114,6 +115,7 @@ def _name(index: LatentIndex, latent: int, config: TopTokensConfig) -> Name:
         namer="top_tokens",
         unit="word" if order else None,
         words=words,
+        label=label,
     )
 
 
