@@ -35,7 +35,7 @@ from saetools.sae import SAE
 from saetools.store import ActivationStore
 from saetools.store.merge import checksum_of
 
-__all__ = ["index_latents", "work_folder"]
+__all__ = ["index_latents", "room_for", "work_folder"]
 
 _BATCH_TOKENS = 4096
 _COMMIT_TOKENS = 64 * _BATCH_TOKENS
@@ -50,6 +50,7 @@ def index_latents(
     window: int = 12,
     seed: int = 0,
     out: str | Path | None = None,
+    resume: bool = True,
 ) -> LatentIndex:
     """Index what every latent of an SAE fires on.
 
@@ -71,6 +72,7 @@ def index_latents(
         window: tokens shown on each side of a peak.
         seed: of that draw.
         out: HDF5 file to write, none by default.
+        resume: False makes an index anew that is there, finished or not.
 
     Raises:
         ShapeError: the SAE reads another width than the store has.
@@ -88,7 +90,15 @@ def index_latents(
             path = Path(scratch) / "index.h5"
             return _build(sae, store, model, hook_name, settings, path).in_memory()
     path = Path(out)
+    if not resume:
+        shutil.rmtree(work_folder(path), ignore_errors=True)
+        path.unlink(missing_ok=True)
     return _build(sae, store, model, hook_name, settings, path)
+
+
+def room_for(n_tokens: int, l0: float) -> int:
+    """Bytes that the pieces of an index take until it is finished: 24 a token, 16 an activation."""
+    return int(n_tokens * (24 + 16 * l0))
 
 
 def work_folder(out: str | Path) -> Path:

@@ -2,6 +2,17 @@
 
 from saetools.naming.base import NAMERS, Name, Namer, NamerConfig, NamingContext
 from saetools.naming.run import name_latents
+from saetools.naming.search import NameHit, NameSearch
 from saetools.naming.table import NamesTable
 
-__all__ = ["NAMERS", "Name", "Namer", "NamerConfig", "NamesTable", "NamingContext", "name_latents"]
+__all__ = [
+    "NAMERS",
+    "Name",
+    "NameHit",
+    "NameSearch",
+    "Namer",
+    "NamerConfig",
+    "NamesTable",
+    "NamingContext",
+    "name_latents",
+]
