@@ -22,6 +22,7 @@ LATENTS = (
     "label",
     "pieces",
     "train_only",
+    "next",
 )
 _COMMON = [f"common{i}" for i in range(40)]
 _EXTRA = ["new", "old", "york", "jersey", "the", "pen", "turtle", "draw", "##ing", "rare"]
@@ -73,6 +74,7 @@ def _fires(rng, pieces, label):
             "label": label == "turtle" and piece in _COMMON and rng.random() < 0.3,
             "pieces": whole or piece == "##ing",
             "train_only": piece == "rare",
+            "next": after == "pen",
         }
         for name, on in rules.items():
             if on:
