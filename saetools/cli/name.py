@@ -62,8 +62,8 @@ def command(
       labels       the document label that it tells
       logit_lens   the next tokens that it makes likelier; language models
       vocabulary   the word whose direction is nearest to its own; runs the model
-      llm          what a language model makes of its contexts: naming.model=NAME with
-                   naming.base_url=http://localhost:8000/v1, or naming.model=DIRECTORY;
+      llm          what a language model makes of its contexts: naming.llm=NAME with
+                   naming.base_url=http://localhost:8000/v1, or naming.llm=DIRECTORY;
                    --dry-run prints the prompts and an estimate, naming.max_requests is a limit
       manual       a CSV that you edited: naming.path=mine.csv; merged into names.csv
       first_of     several in order, which is what --namer a,b is short for
@@ -73,7 +73,7 @@ def command(
       saetools name runs/demo
       saetools name runs/demo --namer labels,top_tokens
       saetools name runs/demo --namer top_tokens --latents 0:200
-      saetools name runs/demo --namer llm naming.model=models/my-instruct --dry-run
+      saetools name runs/demo --namer llm naming.llm=models/my-instruct --dry-run
       saetools name runs/demo --namer manual naming.path=mine.csv
       saetools name runs/demo index.n_examples=20 --json
     """
