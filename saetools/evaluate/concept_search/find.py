@@ -180,8 +180,8 @@ def search_features(
     least = smallest_p_value(positive[~held_out]) * len(order)
     if least > 0.05:
         notes.append(
-            f"no latent can reach q = 0.05: with so few texts and {len(order):,} live latents the "
-            f"least possible q of a single one is {min(least, 1):.2g}; give more texts"
+            f"so few texts cannot bring a single one of {len(order):,} live latents to q = 0.05 "
+            f"(its least q is {min(least, 1):.2g}), only many at once; give more texts"
         )
     for note in notes:
         _log.warning("%s: %s", concept, note)
@@ -212,12 +212,15 @@ def _rank(
     table.eliminate_zeros()
     live = np.flatnonzero(np.diff(table.indptr))
     table = table[:, live]
-    auroc = auroc_of_latents(table, positive, np.ones((1, len(positive))))[0]
+    whole = np.ones((1, len(positive)))
+    auroc = auroc_of_latents(table, positive, whole)[0]
+    difference = difference_of_latents(table, positive, whole)[0]
     p = rank_p_values(table, positive)
     q = adjusted(p)
     order = np.lexsort((p, -np.abs(auroc - 0.5)))
     return live[order].astype(np.int64), {
         "auroc_train": auroc[order],
+        "difference_train": difference[order],
         "p": p[order],
         "q": q[order],
     }

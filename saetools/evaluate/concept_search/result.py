@@ -15,32 +15,36 @@ from saetools.evaluate.concept_search.readers import BEST_LATENT, RAW_PROBE, Rea
 from saetools.evaluate.concept_search.show import search_html
 from saetools.repro import read_json, write_json
 
-__all__ = ["ConceptSearch", "FoundLatent", "Ranking", "Side"]
+__all__ = ["ConceptSearch", "Effect", "FoundLatent", "Ranking", "Side"]
 
 _FORMAT = "saetools-concept-search/1"
 
 Side = Literal["up", "down", "both"]
 """Latents that fire more with the concept, that fire less, or either."""
 
+Effect = Literal["auroc", "difference"]
+
 
 @dataclass(frozen=True)
 class FoundLatent:
-    """What speaks for one latent. Of training texts: `auroc_train`, `p`, `q`; the rest is held out.
+    """What speaks for one latent: on training texts down to `q`, on held-out ones from there.
 
     Args:
         latent: its number.
         auroc_train: AUROC that it was ranked by.
+        difference_train: standardised mean difference of the pooled activation.
         p: two-sided p value of the rank sum.
         q: the same after Benjamini and Hochberg, over all live latents.
         auroc: AUROC; 0.5 is chance, below it the latent speaks against the concept.
         auroc_low, auroc_high: its 95 % interval over texts.
-        difference: standardised mean difference of the pooled activation.
+        difference: standardised mean difference.
         difference_low, difference_high: its 95 % interval over texts.
         fires_positive, fires_negative: share of texts of either class in which it fires.
     """
 
     latent: int
     auroc_train: float
+    difference_train: float
     p: float
     q: float
     auroc: float
@@ -59,6 +63,7 @@ class Ranking:
 
     latent: npt.NDArray[np.int64]
     auroc_train: Floats
+    difference_train: Floats
     p: Floats
     q: Floats
     auroc: Floats
@@ -109,21 +114,38 @@ class ConceptSearch:
     notes: tuple[str, ...] = ()
     seed: int = 0
 
-    def latents(self, *, q: float = 0.05, side: Side = "up", most: int | None = None) -> list[int]:
+    def latents(
+        self,
+        *,
+        q: float = 0.05,
+        side: Side = "up",
+        by: Effect = "auroc",
+        most: int | None = None,
+    ) -> list[int]:
         """Latents chosen with a share of false discoveries of at most `q`, best first.
+
+        By AUROC, general latents that fire more or less everywhere can come first; the standardised
+        difference favours latents that are silent without the concept.
 
         Args:
             q: bound on the expected share of latents that have nothing to do with the concept.
             side: those that fire more with the concept ("up"), less ("down"), or "both".
+            by: training figure that they are ordered by.
             most: how many at most.
         """
         if side not in ("up", "down", "both"):
             raise ConfigError(f"side is 'up', 'down' or 'both', not {side!r}")
+        if by not in ("auroc", "difference"):
+            raise ConfigError(f"by is 'auroc' or 'difference', not {by!r}")
         kept = self.ranking.q <= q
         if side != "both":
             above = self.ranking.auroc_train > 0.5
             kept &= above if side == "up" else ~above
-        return [int(i) for i in self.ranking.latent[kept][:most]]
+        rows = np.flatnonzero(kept)
+        if by == "difference":
+            size = np.abs(self.ranking.difference_train[rows])
+            rows = rows[np.argsort(-size, kind="stable")]
+        return [int(i) for i in self.ranking.latent[rows][:most]]
 
     def reader(self, name: str) -> Reader:
         """One of the readers by its name."""
