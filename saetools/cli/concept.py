@@ -157,8 +157,10 @@ def _settings(words: Sequence[str]) -> dict[int | str, float]:
     """`757=0` or `NAME=VALUE` of each word."""
     found: dict[int | str, float] = {}
     for word in words:
-        key, _, value = word.rpartition("=")
+        key, equals, value = word.rpartition("=")
         try:
+            if not equals:
+                raise ValueError(word)
             found[int(key) if key.strip().isdigit() else key] = float(value)
         except ValueError as error:
             raise ConfigError(
