@@ -154,8 +154,20 @@ def test_only_named_latents_are_read(world):
     fitted = ConceptBottleneck.fit(*world, names=names)
     assert set(fitted.latents) <= set(names)
     assert fitted.name(fitted.latents[0]) == "n"
-    with pytest.raises(ConfigError, match="names= gives names"):
+    with pytest.raises(ConfigError, match="no latent to classify by"):
         ConceptBottleneck.fit(*world, names={N_LATENTS: "n"})
+
+
+def test_a_latent_that_fires_in_four_texts_is_not_learned_from(world):
+    """It would part those texts from all others at no cost, whatever they are."""
+    features, labels = world
+    rare = np.zeros((600, 2))
+    rare[:4, 0] = rare[:5, 1] = 1.0
+    more = sparse.csr_matrix(sparse.hstack([features.latents, rare]))
+    wide = TextFeatures(features.place, features.x, more, "max")
+    odd = ["odd"] * 5 + list(labels[5:])
+    assert ConceptBottleneck.fit(wide, odd, penalty=1e-3).latents[-1] == N_LATENTS + 1
+    assert N_LATENTS not in ConceptBottleneck.fit(wide, odd, penalty=1e-3).latents
 
 
 def test_a_saved_bottleneck_predicts_the_same(world, fitted, tmp_path):

@@ -9,10 +9,8 @@ concept were absent or stronger. That is a statement about this classifier, not 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 from scipy.special import softmax
 
@@ -22,11 +20,13 @@ from saetools.evaluate.bottleneck.heads import Head, HeadPath, PathRow, classes_
 from saetools.evaluate.bottleneck.prediction import Contribution, Explanation, Intervention
 from saetools.evaluate.bottleneck.show import bottleneck_html
 from saetools.evaluate.concept_search import TextFeatures
+from saetools.evaluate.concepts.sparse_logistic import standardised
 from saetools.repro import read_json, write_json
 
 __all__ = ["ConceptBottleneck", "fit_latents"]
 
 _FORMAT = "saetools-bottleneck/1"
+_LEAST_FIRING = 5
 _CONFIG, _WEIGHTS = "config.json", "bottleneck.safetensors"
 
 
@@ -43,6 +43,8 @@ class ConceptBottleneck:
         head: the latents used and their weights.
         n_latents: size of the dictionary.
         pooling: how a text's activations of a latent became one number.
+        typical: standard deviation of each latent used over the texts it was fitted on, (m,);
+            times a weight it says how much the latent matters there.
         names: names of the latents used, where they have one.
         path: what the penalty was chosen by, the sparsest first.
     """
@@ -51,6 +53,7 @@ class ConceptBottleneck:
     head: Head
     n_latents: int
     pooling: str
+    typical: Floats
     names: Mapping[int, str]
     path: tuple[PathRow, ...] = ()
 
@@ -69,7 +72,8 @@ class ConceptBottleneck:
         Args:
             features: their pooled latents.
             labels: class of each text.
-            names: names of latents; only those that have one are used. None: all are.
+            names: names of latents; only those that have one are used. None: all are. Latents that
+                fire in fewer than five of the texts are not used: nothing can be learned of them.
             penalty: λ of the L1 penalty; by default the one that a quarter of the texts, set aside
                 while it is chosen, likes best.
             seed: of that choice.
@@ -100,6 +104,7 @@ class ConceptBottleneck:
             head=path.chosen,
             n_latents=features.n_latents,
             pooling=features.pooling,
+            typical=standardised(features.latents[:, path.chosen.units])[2],
             names={i: names[i] for i in used} if names is not None else {},
             path=path.rows,
         )
@@ -208,7 +213,12 @@ class ConceptBottleneck:
         """Write a folder: config.json and bottleneck.safetensors."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {"latents": self.head.units, "weight": self.head.weight, "bias": self.head.bias}
+        tensors = {
+            "latents": self.head.units,
+            "weight": self.head.weight,
+            "bias": self.head.bias,
+            "typical": self.typical,
+        }
         scratch = folder / (_WEIGHTS + ".partial")
         save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, scratch)
         scratch.replace(folder / _WEIGHTS)
@@ -246,6 +256,7 @@ class ConceptBottleneck:
                 head=head,
                 n_latents=content["n_latents"],
                 pooling=content["pooling"],
+                typical=held["typical"],
                 names={int(latent): name for latent, name in content["names"].items()},
                 path=tuple(PathRow(**row) for row in content["path"]),
             )
@@ -311,19 +322,23 @@ def fit_latents(
     penalty: float | None = None,
     seed: int = 0,
 ) -> HeadPath:
-    """Heads on the named latents (all without names), units numbered as in the dictionary."""
+    """Heads on latents that fire often enough, and have a name where names are given."""
     if len(labels) != len(features):
         raise ShapeError(f"{len(features)} texts and {len(labels)} labels; give each text one")
     classes, of_class = classes_of(labels)
-    x: Any = features.latents
-    if names is None:
-        return fit_path(x, of_class, n_classes=len(classes), penalty=penalty, seed=seed)
-    kept: npt.NDArray[np.int64] = np.array(sorted(names), dtype=np.int64)
-    if not len(kept) or kept[0] < 0 or kept[-1] >= features.n_latents:
+    fires = np.bincount(features.latents.indices, minlength=features.n_latents)
+    usable = fires >= _LEAST_FIRING
+    if names is not None:
+        usable &= np.isin(np.arange(features.n_latents), list(names))
+    kept = np.flatnonzero(usable)
+    if not len(kept):
         raise ConfigError(
-            f"names= gives names of {len(kept)} latents, from {kept.min(initial=0)} to "
-            f"{kept.max(initial=0)}; the SAE has {features.n_latents:,}; name some of those"
+            f"no latent to classify by: of {features.n_latents:,} latents "
+            f"{int((fires >= _LEAST_FIRING).sum()):,} fire in {_LEAST_FIRING} of the {len(labels)} "
+            f"texts, {0 if names is None else len(names):,} have a name, and none does both"
         )
-    found = fit_path(x[:, kept], of_class, n_classes=len(classes), penalty=penalty, seed=seed)
+    found = fit_path(
+        features.latents[:, kept], of_class, n_classes=len(classes), penalty=penalty, seed=seed
+    )
     heads = (Head(kept[h.units], h.weight, h.bias, h.penalty) for h in found.heads)
     return HeadPath(tuple(heads), found.rows)

@@ -20,14 +20,17 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 360, 180, 36, 30
 
 def bottleneck_html(bottleneck: Any) -> str:
     """Each class with the latents that speak most for it."""
-    weight, units = bottleneck.head.weight, bottleneck.head.units
+    weight = bottleneck.head.weight * bottleneck.typical[:, None]
+    units = bottleneck.head.units
     rows = []
     for c, name in enumerate(bottleneck.classes):
         best = [i for i in np.argsort(-weight[:, c], kind="stable")[:_TOP] if weight[i, c] > 0]
         told = "; ".join(f"{bottleneck.name(int(units[i]))} ({weight[i, c]:.2f})" for i in best)
         rows.append((name, int((weight[:, c] != 0).sum()), told))
     head = f"<p><b>{escape(repr(bottleneck))}</b>, {escape(bottleneck.pooling)} over tokens</p>"
-    return head + table_html(("class", "latents", "speak most for it (weight)"), rows)
+    return head + table_html(
+        ("class", "latents", "speak most for it (weight times deviation)"), rows
+    )
 
 
 def explanation_html(explanation: Any) -> str:
