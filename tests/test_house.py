@@ -34,6 +34,10 @@ FLAGS = {
     "ablate": TRY | {"--concept", "--n-latents"},
     "bench": SHARED | {"--run", "--only", "--shape", "--out"},
     "compare": RUN,
+    "concept bottleneck": WORK | {"--texts", "--min-docs", "--pooling"},
+    "concept explain": RUN | {"--device", "--text", "--of", "--against", "--set"},
+    "concept find": WORK
+    | {"--positive", "--negative", "--texts", "--label", "--pooling", "--n-latents"},
     "config check": SHARED,
     "config schema": SHARED,
     "config show": SHARED,
