@@ -12,7 +12,6 @@ from typing import Any
 
 from saetools.analysis import LatentIndex
 from saetools.errors import ConfigError, SaetoolsError, UnknownNameError
-from saetools.explore.reading import MAX_TOKENS, read_texts
 from saetools.explore.steering import Steerer
 from saetools.models.base import SubjectModel
 from saetools.naming import NamesTable
@@ -22,6 +21,8 @@ from saetools.sae import SAE
 __all__ = ["Live"]
 
 logger = logging.getLogger(__name__)
+
+_MAX_CHARACTERS = 8000  # of a text that is read: a kernel is not to be blocked by a pasted book
 
 
 class Live:
@@ -71,7 +72,9 @@ class Live:
         kind, id_ = message.get("kind"), message.get("id")
         try:
             if kind not in self.abilities:
-                raise ConfigError(f"asked for {kind!r}; this explorer can {', '.join(self.abilities)}")
+                raise ConfigError(
+                    f"asked for {kind!r}; this explorer can {', '.join(self.abilities)}"
+                )
             result = getattr(self, f"_{kind}")(message)
         except SaetoolsError as error:
             return {"kind": "answer", "id": id_, "ok": False, "error": str(error)}
@@ -105,7 +108,9 @@ class Live:
         if self.names_path is not None:
             table.save(self.names_path)
         self.names, self.edits = table, {**self.edits, str(latent): name}
-        return "Kept in widget.names." if self.names_path is None else f"Saved to {self.names_path}."
+        return (
+            "Kept in widget.names." if self.names_path is None else f"Saved to {self.names_path}."
+        )
 
     def _on_disk(self) -> NamesTable:
         """The names as they are now: another widget or command may have written since."""
@@ -125,17 +130,16 @@ class Live:
     def _prompt(self, message: Mapping[str, Any]) -> dict[str, Any]:
         assert self._model is not None, "abilities says so"
         assert self._sae is not None, "abilities says so"
-        began = time.monotonic()
-        (reading,) = read_texts(self._model, self._sae, [str(message["text"])])
+        began, text = time.monotonic(), str(message["text"])
+        reading = self.index.fires_on(self._model, self._sae, text[:_MAX_CHARACTERS])
         if not reading.tokens:
             raise ConfigError("the tokenizer finds no token in this text; write some words")
-        limit = min(MAX_TOKENS, self._model.ctx_len)
-        cut = f" (texts are cut at {limit})" if len(reading.tokens) >= limit - 2 else ""
+        cut = f", the first {_MAX_CHARACTERS:,} characters" if len(text) > _MAX_CHARACTERS else ""
         took = f"{time.monotonic() - began:.1f} s"
         return {
             "tokens": reading.tokens,
-            "latents": reading.latents,
-            "acts": reading.acts,
+            "latents": [[latent for latent, _ in here] for here in reading.latents],
+            "acts": [[act for _, act in here] for here in reading.latents],
             "note": f"{len(reading.tokens)} tokens{cut}, in {took}",
         }
 

@@ -1,142 +1,145 @@
-"""Which latents fire on each token of a text: asked live, or packed into a page beforehand."""
+"""Which latents fire on each token of some texts, packed into a page.
+
+The texts are documents of the index, whose activations it holds; no model is run for them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from saetools.analysis import LatentIndex
-from saetools.analysis.token_text import readable, style_of
+from saetools.errors import ConfigError
 from saetools.explore.contexts import Packed
-from saetools.intervene.base import find_site
 from saetools.models.base import SubjectModel
 from saetools.sae import SAE
-from saetools.store import ActivationStore
-from saetools.types import SparseLatents
 
-__all__ = ["Reading", "pack_readings", "read_stored", "read_texts"]
+__all__ = ["PackedText", "pack_texts", "read_documents", "read_texts"]
 
-MAX_TOKENS = 512
-_STORED_TOKENS = 160
-_KEPT = 24  # latents of a token that a page keeps
+_MAX_TOKENS = 160
+_KEPT = 24  # latents of a token
+_ENTRIES = 4_000_000  # read at once
+
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Reading:
+class PackedText:
     """A text with the latents of each of its tokens, strongest first.
 
     Args:
-        tokens: readable content tokens.
-        latents: latents that fire on each token.
-        acts: their activations.
-        title: what to call the text.
+        tokens: readable tokens.
+        latents: for each token its active latents, and their share of the latent's largest
+            activation.
+        title: what to call it.
         label: the label of its document, None if it has none.
     """
 
     tokens: list[str]
-    latents: list[list[int]]
-    acts: list[list[float]]
-    title: str | None = None
+    latents: list[list[tuple[int, float]]]
+    title: str
     label: str | None = None
 
 
-def read_texts(
-    model: SubjectModel, sae: SAE, texts: Sequence[str], *, max_tokens: int = MAX_TOKENS
-) -> list[Reading]:
-    """Run a model on texts, one at a time, and encode the activations at the SAE's hook.
+def read_documents(index: LatentIndex, *, n: int) -> list[PackedText]:
+    """The beginnings of `n` training documents, spread evenly over the corpus.
 
-    Args:
-        model: the SAE's own subject model.
-        sae: the SAE.
-        texts: what to read.
-        max_tokens: where a text is cut, specials included; the model's own limit holds, too.
+    Held-out documents stay out: names are scored on them, and a reader who has seen them can't
+    judge a name fairly.
+    """
+    bounds = np.asarray(index.doc_tokens.bounds, dtype=np.int64)
+    docs = np.flatnonzero((np.diff(bounds) > 3) & ~np.asarray(index.docs.held_out))
+    if n < 1 or not len(docs):
+        return []
+    chosen = docs[np.unique(np.linspace(0, len(docs) - 1, min(n, len(docs))).astype(int))]
+    lengths = np.minimum(np.diff(bounds)[chosen], _MAX_TOKENS)
+    rows = np.concatenate([bounds[d] + np.arange(m) for d, m in zip(chosen, lengths, strict=True)])
+    found = _on_rows(index, rows)
+    starts = np.cumsum([0, *lengths])
+    texts = []
+    for i, doc in enumerate(chosen.tolist()):
+        tokens = index.tokens_of(doc)[: int(lengths[i])]
+        title = index.docs.title[doc] or _short("".join(tokens))
+        latents = found[int(starts[i]) : int(starts[i + 1])]
+        texts.append(PackedText(tokens, latents, title, index.docs.label[doc]))
+    return texts
+
+
+def read_texts(
+    index: LatentIndex, texts: Sequence[str], *, model: SubjectModel | None, sae: SAE | None
+) -> list[PackedText]:
+    """Texts of the user's own, run through the model.
 
     Raises:
-        ConfigError: the model is not the one that the SAE was trained on.
+        ConfigError: the model or the SAE is missing.
     """
-    hook_name = find_site(model, sae).hook_name
-    style = style_of(model.tokenizer.get_vocab())
+    if model is None or sae is None:
+        raise ConfigError(
+            "explore was given prompts= to read, and reading takes model= and sae= of the index; "
+            "give both, or leave prompts= out: then documents of the index are shown"
+        )
     found = []
     for text in texts:
-        tokens = model.tokenize([text], ctx_len=min(max_tokens, model.ctx_len))
-        content = tokens.content[0]
-        ids = tokens.ids[0][content].tolist()
-        pieces = [str(piece) for piece in model.tokenizer.convert_ids_to_tokens(ids)]
-        if ids:
-            x = model.activations(tokens, [hook_name])[hook_name][0][content]
-            with torch.no_grad():
-                latents = sae.encode(x.to(sae.device, torch.float32))
-            found.append(Reading(readable(pieces, style), *_entries(latents), title=_title(text)))
-        else:
-            found.append(Reading([], [], [], title=_title(text)))
+        reading = index.fires_on(model, sae, text)
+        latents = [
+            [(latent, act / max(float(index.max_act[latent]), 1e-12)) for latent, act in here]
+            for here in reading.latents
+        ]
+        found.append(PackedText(reading.tokens, latents, _short(text)))
     return found
 
 
-def read_stored(index: LatentIndex, sae: SAE, store: ActivationStore, *, n: int) -> list[Reading]:
-    """Encode `n` training documents of a store, spread evenly over it; no model is run.
-
-    Held-out documents stay out: names are scored on them.
-    """
-    spans = np.asarray(store.doc_spans)
-    docs = np.flatnonzero((spans[:, 1] - spans[:, 0] > 3) & ~np.asarray(store.held_out))
-    chosen = docs[np.unique(np.linspace(0, len(docs) - 1, min(n, len(docs))).astype(int))]
-    known = np.unique(store.columns(0, store.n_tokens).token_ids)  # what index.token_texts numbers
-    rows = store.rows(index.hook_name)
-    found = []
-    for doc in chosen.tolist():
-        start, stop = int(spans[doc, 0]), min(int(spans[doc, 1]), int(spans[doc, 0]) + _STORED_TOKENS)
-        with torch.no_grad():
-            latents = sae.encode(rows.floats(start, stop).to(sae.device))
-        token = np.searchsorted(known, store.columns(start, stop).token_ids)
-        tokens = [index.token_texts[t] for t in token.tolist()]
-        title = index.docs.title[doc] or _title("".join(tokens))
-        found.append(Reading(tokens, *_entries(latents), title=title, label=index.docs.label[doc]))
-    return found
-
-
-def pack_readings(readings: Sequence[Reading], max_act: npt.NDArray[np.float32]) -> Packed:
-    """Readings as flat arrays: activations are shares of the latent's largest one, in 255ths.
+def pack_texts(texts: Sequence[PackedText]) -> Packed:
+    """Texts as flat arrays; the share of a latent's largest activation is kept in 255ths.
 
     Arrays: prompt_start (n_texts + 1,) says where the tokens of a text begin, prompt_entry
     (n_tokens + 1,) where the latents of a token do.
     """
-    tokens = [token for reading in readings for token in reading.tokens]
-    latents = [here[:_KEPT] for reading in readings for here in reading.latents]
-    acts = [here[:_KEPT] for reading in readings for here in reading.acts]
+    tokens = [token for text in texts for token in text.tokens]
+    latents = [here[:_KEPT] for text in texts for here in text.latents]
     vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
-    flat = np.array([latent for here in latents for latent in here], dtype=np.int64)
-    value = np.array([act for here in acts for act in here], dtype=np.float64)
-    largest = np.maximum(max_act[flat], 1e-12) if len(flat) else value
-    starts = np.cumsum([0, *(len(reading.tokens) for reading in readings)])
-    entries = np.cumsum([0, *(len(here) for here in latents)])
-    texts: dict[str, Any] = {
-        "prompts": [{"title": r.title, "label": r.label} for r in readings],
+    entries = [entry for here in latents for entry in here]
+    share = np.array([share for _, share in entries], dtype=np.float64)
+    head = {
+        "prompts": [{"title": text.title, "label": text.label} for text in texts],
         "prompt_vocab": list(vocabulary),
     }
     arrays = {
-        "prompt_start": starts.astype("u4"),
+        "prompt_start": np.cumsum([0, *(len(text.tokens) for text in texts)]).astype("u4"),
         "prompt_tokens": np.array([vocabulary[token] for token in tokens], dtype="u4"),
-        "prompt_entry": entries.astype("u4"),
-        "prompt_latent": flat.astype("u4"),
-        "prompt_share": np.clip(np.rint(value / largest * 255), 1, 255).astype("u1"),
+        "prompt_entry": np.cumsum([0, *(len(here) for here in latents)]).astype("u4"),
+        "prompt_latent": np.array([latent for latent, _ in entries], dtype="u4"),
+        "prompt_share": np.clip(np.rint(share * 255), 1, 255).astype("u1"),
     }
-    return Packed(texts, arrays)
+    return Packed(head, arrays)
 
 
-def _entries(latents: SparseLatents) -> tuple[list[list[int]], list[list[float]]]:
-    """Active latents of each token and their values, strongest first."""
-    values, order = latents.values.float().cpu().sort(dim=1, descending=True)  # (n, k)
-    indices = latents.indices.cpu().gather(1, order)
-    counts = (values > 0).sum(1).tolist()
-    return (
-        [row[:count] for row, count in zip(indices.tolist(), counts, strict=True)],
-        [row[:count] for row, count in zip(values.tolist(), counts, strict=True)],
-    )
+def _on_rows(index: LatentIndex, rows: Ints) -> list[list[tuple[int, float]]]:
+    """The latents on each of some rows of the corpus with their shares, strongest first."""
+    slot = np.full(int(index.doc_tokens.bounds[-1]), -1, dtype=np.int32)
+    slot[rows] = np.arange(len(rows))
+    found: list[list[tuple[int, float]]] = [[] for _ in rows]
+    bounds = np.asarray(index.lists.bounds, dtype=np.int64)
+    first = 0
+    while first < index.n_latents:
+        last = int(np.searchsorted(bounds, bounds[first] + _ENTRIES, side="right")) - 1
+        last = min(max(last, first + 1), index.n_latents)
+        coded = index.lists.read(int(bounds[first]), int(bounds[last]))
+        sizes = np.diff(bounds[first : last + 1])
+        total = np.r_[0, np.cumsum(coded.step, dtype=np.int64)]
+        # Steps begin anew with each list: its first one is the row itself.
+        before = np.repeat(total[bounds[first:last] - bounds[first]], sizes)
+        place = slot[total[1:] - before]
+        here = np.flatnonzero(place >= 0)
+        latent = np.repeat(np.arange(first, last), sizes)[here]
+        shares = coded.share[here].astype(np.float64)
+        for i, j, share in zip(place[here].tolist(), latent.tolist(), shares.tolist(), strict=True):
+            found[i].append((j, share))
+        first = last
+    return [sorted(here, key=lambda entry: -entry[1]) for here in found]
 
 
-def _title(text: str) -> str:
+def _short(text: str) -> str:
     words = " ".join(text.split())
     return words if len(words) <= 60 else f"{words[:57].rstrip()}…"

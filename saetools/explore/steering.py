@@ -1,8 +1,8 @@
 """Steering for the widget: a text with and without one latent, and never for minutes.
 
-A language model goes on from the text; an encoder is asked which of the index's contexts lie nearest
-to it. Everything runs in the kernel's own thread, because an edit holds for all uses of the model;
-so it runs against a deadline, which the model meets before every forward pass.
+A language model goes on from the text; an encoder is asked which of the index's contexts lie
+nearest to it. Everything runs in the kernel's own thread, because an edit holds for all uses of the
+model; so it runs against a deadline, which the model meets before every forward pass.
 """
 
 import time
@@ -93,12 +93,12 @@ class Steerer:
         return {
             "plain": _nearest(plain_vector, vectors, texts),
             "steered": _nearest(vector, vectors, texts),
-            "note": f"cosine with the plain text {float(cosine):.2f}, {len(texts)} contexts compared",
+            "note": f"cosine with the plain text {float(cosine):.2f}, {len(texts)} contexts seen",
         }
 
     @cached_property
     def _texts(self) -> tuple[list[str], Float[Tensor, "n d"]]:
-        """Contexts of the index, one a latent, and their embeddings: as many as half the time gives."""
+        """Contexts of the index, one a latent, and embeddings: as many as half the time gives."""
         assert isinstance(self.model, TextEncoder), "language models go on from a text instead"
         live = self.index.live
         step = max(1, len(live) // _N_TEXTS)

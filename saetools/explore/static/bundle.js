@@ -105,12 +105,14 @@ class Bundle {
 
   // Latents that stand near one in some sense, best first: [{latent, score}].
   related(kind, latent) {
-    const size = this.relations[kind] ?? 0;
+    const size = this.relations[kind];
+    if (!size) return [];
     const [ids, scores] = [this[`${kind}_ids`], this[`${kind}_scores`]];
+    const none = ids instanceof Uint16Array ? NONE_16 : NONE_32;
     const out = [];
     for (let at = latent * size; at < (latent + 1) * size; at++) {
-      if (ids[at] === NONE_32) break;
-      out.push({ latent: ids[at], score: scores[at] });
+      if (ids[at] === none) break;
+      out.push({ latent: ids[at], score: scores[at] / 100 });
     }
     return out;
   }
@@ -122,7 +124,7 @@ class Bundle {
     for (let at = latent * size; at < (latent + 1) * size; at++) {
       const id = this[`${end}_ids`][at];
       if (id === NONE_32) break;
-      out.push({ token: this.logit_tokens[id], z: this[`${end}_z`][at] });
+      out.push({ token: this.logit_tokens[id], z: this[`${end}_z`][at] / 10 });
     }
     return out;
   }

@@ -110,7 +110,7 @@ function firingChart({ edges, counts, n_dead: nDead, n_latents: nLatents }) {
     note: `How many latents fire on which share of tokens, on a log scale.${dead}`,
     draw: (width, height) => {
       const box = plotBox(width, height);
-      const x = linearScale([edges[0], edges.at(-1)], [box.left, box.right], svg);
+      const x = linearScale([edges[0], edges.at(-1)], [box.left, box.right]);
       x.ticks = () => niceTicks(edges[0], edges.at(-1), 6).filter(Number.isInteger);
       x.format = (exponent) => (exponent === 0 ? "1" : `10${superscript(exponent)}`);
       const y = linearScale([0, Math.max(...counts) * 1.05 || 1], [box.bottom, box.top]);

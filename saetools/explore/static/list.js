@@ -177,9 +177,10 @@ class LatentList {
   }
 }
 
-// A column has room for a word: "held-out precision" is "precision" there, and whole in its title.
+// A column has room for a word: "Held-out precision" is "Precision" there, and whole in its title.
 function shortScore(name) {
-  return name?.split(/[\s_]+/).at(-1) ?? "";
+  const word = name?.split(/[\s_.]+/).at(-1) ?? "";
+  return word.charAt(0).toUpperCase() + word.slice(1);
 }
 
 // Firing rates span decades: the bar is on a log scale from one in a million to always.

@@ -33,7 +33,7 @@ function showCharts(data, ui) {
   const charts = [
     data.training && trainingChart(data.training),
     data.firing && firingChart(data.firing),
-    data.widths.length > 1 && widthsChart(data.widths),
+    data.widths_chart.length > 1 && widthsChart(data.widths_chart),
     ...data.ablation.map((measured) => ablationChart(measured)),
   ].filter(Boolean);
   ui.byId("charts-section").hidden = charts.length === 0;
