@@ -64,9 +64,11 @@ class App {
   listen() {
     const { ui } = this;
     let waiting = 0;
-    ui.byId("q").addEventListener("input", (event) => {
+    const box = ui.byId("q");
+    box.addEventListener("input", () => {
       clearTimeout(waiting);
-      waiting = setTimeout(() => this.change({ q: event.target.value }), this.bundle.n_latents > 4000 ? 120 : 40);
+      // Once an event has left the shadow root, its target is the root's host.
+      waiting = setTimeout(() => this.change({ q: box.value }), this.bundle.n_latents > 4000 ? 120 : 40);
     });
     ui.byId("q").addEventListener("keydown", (event) => this.searchKey(event));
     ui.byId("sort-by").addEventListener("change", (event) => this.change({ sort: event.target.value, order: "down" }));

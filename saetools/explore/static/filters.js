@@ -33,7 +33,8 @@ function filtersFrame() {
 // A test of one latent, or null where no filter is set.
 function filterTest(bundle, view) {
   const tests = [];
-  const number = (text) => (text === "" || Number.isNaN(Number(text)) ? null : Number(text));
+  // Columns are float32: 0.1 there is not quite 0.1, and "at least 0.1" means it, too.
+  const number = (text) => (text === "" || Number.isNaN(Number(text)) ? null : Math.fround(Number(text)));
   const bounds = (values, low, high) => {
     if (low !== null) tests.push((latent) => values(latent) >= low);
     if (high !== null) tests.push((latent) => values(latent) <= high);
