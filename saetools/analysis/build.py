@@ -15,10 +15,14 @@ import numpy.typing as npt
 import torch
 
 from saetools import progress
-from saetools.analysis.auroc import Pooled, auroc, pool_documents
+from saetools.analysis.auroc import Pooled, adjusted, label_test, pool_documents
+from saetools.analysis.coactivation import Family, coactivation, levels
 from saetools.analysis.codes import Codes, CodeWriter
 from saetools.analysis.contexts import HELD_OUT, SPREAD, TOP, ContextTable, choose, windows
 from saetools.analysis.index import LatentIndex
+from saetools.analysis.logit_lens import logit_table
+from saetools.analysis.neighbours import Neighbours, nearest_latents
+from saetools.analysis.postings import CodedLists, DocTokens, encode
 from saetools.analysis.tables import DocTable, LabelTable, LatentStats, latent_stats
 from saetools.analysis.token_text import readable, starts_word, style_of
 from saetools.analysis.units import UnitMass, UnitTable, join_masses, unit_masses
@@ -79,12 +83,19 @@ def index_latents(
         folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".codes-", dir=folder) as scratch:
         codes = _encode(sae, store, hook_name, Path(scratch))
+        level = levels(sae.config.n_latents, _widths(sae))
+        fired = _fired_train(codes, rows)
         found = [
-            _range(codes, first, last, rows, n_examples=n_examples, window=window, seed=seed)
+            _range(
+                codes, first, last, rows, level=level, fired_train=fired, n_examples=n_examples,
+                window=window, seed=seed,
+            )
             for first, last in codes.parts()
-        ]
+        ]  # fmt: skip
         del codes  # Windows cannot delete a file that is mapped
-    index = _join(found, rows, sae=sae, store=store, hook_name=hook_name, window=window)
+    index = _join(
+        found, rows, sae=sae, store=store, model=model, hook_name=hook_name, window=window
+    )
     if out is not None:
         index.save(out)
     return index
@@ -114,6 +125,19 @@ class _Range(NamedTuple):
     auroc_held_out: npt.NDArray[np.float32]
     contexts: ContextTable
     masses: dict[str, UnitMass]
+    p_train: npt.NDArray[np.float64]
+    family: Family
+    step: npt.NDArray[np.uint32]
+    share: npt.NDArray[np.float16]
+
+
+def _widths(sae: SAE) -> list[int]:
+    return list(sae.widths) if len(sae.widths) > 1 else []
+
+
+def _fired_train(codes: Codes, rows: _Rows) -> Ints:
+    train = np.repeat(~rows.held_out, np.diff(codes.bounds))
+    return np.bincount(codes.latents[train], minlength=codes.n_latents)
 
 
 def _check(sae: SAE, store: ActivationStore, model: SubjectModel) -> str:
@@ -159,6 +183,7 @@ def _rows(store: ActivationStore, model: SubjectModel) -> _Rows:
             "word": words.word,
             "previous": words.previous,
             "bigram": both,
+            "next": words.next,
         },
         label_of_doc=label_of_doc,
         labels=labels,
@@ -194,32 +219,54 @@ def _encode(sae: SAE, store: ActivationStore, hook_name: str, folder: Path) -> C
 
 
 def _range(
-    codes: Codes, first: int, last: int, rows: _Rows, *, n_examples: int, window: int, seed: int
+    codes: Codes,
+    first: int,
+    last: int,
+    rows: _Rows,
+    *,
+    level: npt.NDArray[np.int8],
+    fired_train: Ints,
+    n_examples: int,
+    window: int,
+    seed: int,
 ) -> _Range:
     entries = codes.entries(first, last)
     pooled = pool_documents(entries.latent - first, entries.row, entries.value, doc_of_row=rows.doc)
     has_rows = rows.spans[:, 1] > rows.spans[:, 0]
     n_latents, n_labels = last - first, len(rows.labels)
     train, held = (
-        auroc(
+        label_test(
             pooled,
             n_latents=n_latents,
             label_of_doc=rows.label_of_doc,
             n_labels=n_labels,
             docs=has_rows & split,
-        ).astype(np.float32)
+        )
         for split in (~rows.docs.held_out, rows.docs.held_out)
     )
+    stats = latent_stats(entries, first, last, held_out_row=rows.held_out)
+    coded = encode(
+        entries.row,
+        entries.value,
+        starts=np.flatnonzero(np.diff(entries.latent, prepend=-1)),
+        largest=stats.max_act[entries.latent - first],
+    )
     return _Range(
-        latent_stats(entries, first, last, held_out_row=rows.held_out),
-        train,
-        held,
+        stats,
+        train.auroc.astype(np.float32),
+        held.auroc.astype(np.float32),
         _contexts(codes, pooled, first, last, rows, n_examples, window, seed),
         {
             name: unit_masses(entries, unit, held_out_row=rows.held_out)
             for name, unit in rows.units.items()
         },
-    )
+        np.where(stats.n_fired_train[:, None] > 0, train.p_value, np.nan),
+        coactivation(
+            codes, entries, first, last,
+            train_row=lambda row: ~rows.held_out[row], fired_train=fired_train, level=level,
+        ),
+        *coded,
+    )  # fmt: skip
 
 
 def _contexts(
@@ -264,9 +311,14 @@ def _join(
     *,
     sae: SAE,
     store: ActivationStore,
+    model: SubjectModel,
     hook_name: str,
     window: int,
 ) -> LatentIndex:
+    def joined(which: str) -> Neighbours | None:
+        tables = [getattr(part.family, which) for part in found]
+        return None if tables[0] is None else Neighbours(**stacked(tables, Neighbours))
+
     def stacked(tables: list[object], kind: type) -> dict[str, npt.NDArray[np.generic]]:
         return {
             f.name: np.concatenate([getattr(table, f.name) for table in tables])
@@ -277,24 +329,39 @@ def _join(
         np.bincount(of[of >= 0], minlength=len(rows.labels))
         for of in (rows.label_of_doc[~rows.docs.held_out], rows.label_of_doc[rows.docs.held_out])
     ]
+    stats = LatentStats(**stacked([part.stats for part in found], LatentStats))
     return LatentIndex(
         hook_name=hook_name,
         n_tokens=len(rows.token),
         n_tokens_train=int((~rows.held_out).sum()),
         window=window,
         source={"sae": sae.config.model_dump(mode="json"), "store": store.manifest},
-        stats=LatentStats(**stacked([part.stats for part in found], LatentStats)),
+        stats=stats,
         label_table=LabelTable(
             names=rows.labels,
             n_docs_train=n_docs[0],
             n_docs_held_out=n_docs[1],
             auroc_train=np.concatenate([part.auroc_train for part in found]),
             auroc_held_out=np.concatenate([part.auroc_held_out for part in found]),
+            q_train=adjusted(np.concatenate([part.p_train for part in found])).astype(np.float32),
         ),
         contexts=ContextTable(**stacked([part.contexts for part in found], ContextTable)),
         token_texts=rows.texts,
         docs=rows.docs,
         units={name: _unit_table(name, found, rows, sae.config.n_latents) for name in rows.units},
+        decoder_neighbours=nearest_latents(sae.W_dec, live=np.flatnonzero(stats.n_fired)),
+        coactivation=Neighbours(**stacked([part.family.near for part in found], Neighbours)),
+        parents=joined("parents"),
+        children=joined("children"),
+        level=levels(sae.config.n_latents, _widths(sae)),
+        widths=_widths(sae),
+        logits=logit_table(model, sae.W_dec, hook_name=sae.target_hook_name or hook_name),
+        lists=CodedLists(
+            np.r_[0, np.cumsum(stats.n_fired)],
+            np.concatenate([part.step for part in found]),
+            np.concatenate([part.share for part in found]),
+        ),
+        doc_tokens=DocTokens(np.r_[0, rows.spans[:, 1]], rows.token.astype(np.int32)),
     )
 
 

@@ -5,89 +5,33 @@ namer needs neither the store nor the model.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Float64, Int8, Int64
 
 from saetools.analysis.contexts import HELD_OUT, SPREAD, TOP, ContextTable
 from saetools.analysis.index_file import read_index, write_index
+from saetools.analysis.logit_lens import LogitTable
+from saetools.analysis.neighbours import Neighbours
+from saetools.analysis.postings import DocTokens, Lists, Postings, decode
+from saetools.analysis.prompt import PromptReading, read_prompt
 from saetools.analysis.show import concepts_html
 from saetools.analysis.tables import DocTable, LabelTable, LatentStats
 from saetools.analysis.units import UnitTable
+from saetools.analysis.views import ConceptHit, Context, LatentHit, LatentView
 from saetools.errors import UnknownNameError, nearest
+from saetools.models.base import SubjectModel
+from saetools.sae import SAE
 
-__all__ = ["ConceptHit", "Context", "LatentHit", "LatentIndex", "LatentView"]
+__all__ = ["LatentIndex"]
 
 ContextKind = Literal["top", "spread", "held_out"]
 _KINDS: dict[ContextKind, int] = {"top": TOP, "spread": SPREAD, "held_out": HELD_OUT}
-
-
-@dataclass(frozen=True)
-class Context:
-    """A stretch of a document around the token on which a latent fires most.
-
-    Args:
-        tokens: readable tokens; joined they are the text.
-        acts: the latent's activation on each.
-        peak: place of the strongest token of the document in `tokens`.
-        doc: number of the document in the store.
-        label: its label, None if it has none.
-        title: its title, None if it has none.
-    """
-
-    tokens: list[str]
-    acts: list[float]
-    peak: int
-    doc: int
-    label: str | None
-    title: str | None
-
-
-@dataclass(frozen=True)
-class LatentView:
-    """One latent.
-
-    Args:
-        latent: its number.
-        firing_rate: share of tokens on which it fires.
-        max_act: its largest activation.
-        examples: best training documents, strongest first, one context a document.
-    """
-
-    latent: int
-    firing_rate: float
-    max_act: float
-    examples: list[Context]
-
-
-@dataclass(frozen=True)
-class ConceptHit:
-    """The latent that tells a label best: chosen on training documents, tested on held-out ones.
-
-    AUROC is the chance that a document of the label activates the latent more than one without it;
-    0.5 is chance, 1 is perfect.
-    """
-
-    label: str
-    latent: int
-    auroc_train: float
-    auroc_held_out: float
-    n_docs_train: int
-    n_docs_held_out: int
-
-
-@dataclass(frozen=True)
-class LatentHit:
-    """A latent that a search found, with the share of its activation that speaks for it."""
-
-    latent: int
-    score: float
-    reason: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,7 +46,19 @@ class LatentIndex:
         source: config of the SAE and manifest of the store.
         stats, label_table, contexts, docs: the tables.
         token_texts: readable tokens that `contexts.token` numbers.
-        units: words ("word"), words before ("previous") and pairs ("bigram") of each latent.
+        units: words ("word"), words before ("previous"), pairs ("bigram") and words after ("next")
+            of each latent.
+        decoder_neighbours: live latents by the cosine of their decoder rows.
+        coactivation: live latents that fire on the same training tokens, by the correlation phi.
+        level: of a Matryoshka SAE, which width a latent belongs to, 0 the narrowest; else 0.
+        lists: every activation, coded; `postings` reads them.
+        doc_tokens: the tokens of every document.
+        widths: prefix sizes of a Matryoshka SAE, else empty.
+        parents: of a Matryoshka SAE, latents of narrower levels that fire on at least half of a
+            latent's training tokens, by that share, and at least twice as often as elsewhere.
+        children: the same seen from the parent: latents of wider levels, by the share of their own
+            tokens.
+        logits: next tokens that each latent speaks for and against; language models only.
     """
 
     hook_name: str
@@ -116,6 +72,15 @@ class LatentIndex:
     docs: DocTable
     token_texts: list[str]
     units: Mapping[str, UnitTable]
+    decoder_neighbours: Neighbours
+    coactivation: Neighbours
+    level: Int8[np.ndarray, " n_latents"]
+    lists: Lists
+    doc_tokens: DocTokens
+    widths: list[int] = field(default_factory=list)
+    parents: Neighbours | None = None
+    children: Neighbours | None = None
+    logits: LogitTable | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write one HDF5 file; a reader of `path` sees the old file or the whole new one."""
@@ -213,6 +178,63 @@ class LatentIndex:
         wanted = _KINDS[kind]
         return [self._context(i) for i in part if self.contexts.kind[i] == wanted]
 
+    def postings(self, latent: int) -> Postings:
+        """Every activation of a latent, by document and place in it, in the order of the corpus.
+
+        Values are off by at most 1/2048 of themselves (float16 on disk). Held-out documents are
+        among them: `docs.held_out` tells.
+        """
+        latent = self._known(latent)
+        start, stop = int(self.lists.bounds[latent]), int(self.lists.bounds[latent + 1])
+        row, value = decode(self.lists.read(start, stop), largest=float(self.stats.max_act[latent]))
+        doc = np.searchsorted(self.doc_tokens.bounds, row, side="right") - 1
+        pos = row - self.doc_tokens.bounds[doc]
+        return Postings(doc.astype(np.int32), pos.astype(np.int32), value)
+
+    def tokens_of(self, doc: int) -> list[str]:
+        """Readable tokens of a document; joined they are its text.
+
+        Raises:
+            UnknownNameError: there is no such document.
+        """
+        return [self.token_texts[token] for token in self.doc_tokens.of(self._known_doc(doc))]
+
+    def context_at(self, latent: int, doc: int, pos: int, *, window: int | None = None) -> Context:
+        """The tokens around any place of any document, with a latent's activations there.
+
+        Args:
+            latent: its number.
+            doc: number of the document.
+            pos: place among its tokens, from 0.
+            window: tokens on each side; as in the examples by default.
+        """
+        tokens, found = self.tokens_of(doc), self.postings(latent)
+        if not 0 <= pos < len(tokens):
+            raise UnknownNameError(
+                f"there is no place {pos} in document {doc}; it has {len(tokens)} tokens"
+            )
+        width = self.window if window is None else window
+        start, stop = max(pos - width, 0), min(pos + width + 1, len(tokens))
+        inside = (found.doc == doc) & (found.pos >= start) & (found.pos < stop)
+        acts = np.zeros(stop - start, dtype=np.float32)
+        acts[found.pos[inside] - start] = found.value[inside]
+        return Context(
+            tokens=tokens[start:stop],
+            acts=acts.tolist(),
+            peak=pos - start,
+            doc=doc,
+            label=self.docs.label[doc],
+            title=self.docs.title[doc],
+        )
+
+    def fires_on(self, model: SubjectModel, sae: SAE, text: str) -> PromptReading:
+        """Which latents fire on a text, and on which of its tokens.
+
+        Raises:
+            ShapeError: the SAE or the model is not of this index.
+        """
+        return read_prompt(model, sae, text, hook_name=self.hook_name)
+
     def best_latents(self, label: str, *, top: int = 10) -> Int64[np.ndarray, " m"]:
         """Latents that tell a label best on training documents, best first, live ones only.
 
@@ -288,6 +310,13 @@ class LatentIndex:
                 f"there is no latent {latent}; this SAE has the latents 0 to {self.n_latents - 1}"
             )
         return int(latent)
+
+    def _known_doc(self, doc: int) -> int:
+        if not 0 <= doc < len(self.docs.held_out):
+            raise UnknownNameError(
+                f"there is no document {doc}; the index has {len(self.docs.held_out)}, from 0"
+            )
+        return int(doc)
 
     def _hit(self, latent: int, column: int) -> ConceptHit:
         return ConceptHit(

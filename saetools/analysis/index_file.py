@@ -1,4 +1,7 @@
-"""An index on disk: HDF5, format `saetools-index/1`, one group a table, one dataset a column.
+"""An index on disk: HDF5, format `saetools-index/2`, one group a table, one dataset a column.
+
+The coded activations stay in the file: an index that was loaded reads those of one latent when they
+are asked for.
 
 Texts are JSON in a byte array: HDF5 strings cannot hold a NUL, and tokens of byte-level
 tokenizers can.
@@ -15,20 +18,35 @@ import h5py
 import numpy as np
 
 from saetools.analysis.contexts import ContextTable
+from saetools.analysis.logit_lens import LogitTable
+from saetools.analysis.neighbours import Neighbours
+from saetools.analysis.postings import DocTokens, FileLists, Lists
 from saetools.analysis.tables import DocTable, LabelTable, LatentStats
 from saetools.analysis.units import UnitTable
 from saetools.errors import FormatError
 
 __all__ = ["FORMAT", "read_index", "write_index"]
 
-FORMAT = "saetools-index/1"
+FORMAT = "saetools-index/2"
 
 _TABLES: dict[str, type[Any]] = {
     "stats": LatentStats,
     "label_table": LabelTable,
     "contexts": ContextTable,
     "docs": DocTable,
+    "doc_tokens": DocTokens,
+    "decoder_neighbours": Neighbours,
+    "coactivation": Neighbours,
 }
+_OPTIONAL: dict[str, type[Any]] = {
+    "parents": Neighbours,
+    "children": Neighbours,
+    "logits": LogitTable,
+}
+_PLAIN = ("source", "token_texts", "level", "widths")
+_CHUNK = 65_536  # activations, which are read and unpacked together
+_BLOCK = 64 * _CHUNK
+_PACKING = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 _SCALARS = ("hook_name", "n_tokens", "n_tokens_train", "window")
 
 
@@ -36,7 +54,7 @@ class _Index(Protocol):
     @property
     def source(self) -> Mapping[str, Any]: ...
     @property
-    def token_texts(self) -> list[str]: ...
+    def lists(self) -> Lists: ...
     @property
     def units(self) -> Mapping[str, UnitTable]: ...
 
@@ -49,12 +67,15 @@ def write_index(index: _Index, path: Path) -> Path:
         file.attrs["format"] = FORMAT
         for name in _SCALARS:
             file.attrs[name] = getattr(index, name)
-        _put(file, "source", dict(index.source))
-        _put(file, "token_texts", index.token_texts)
-        for name, kind in _TABLES.items():
+        file.attrs["made_from"] = str(index.source.get("made_from", ""))
+        for name in _PLAIN:
+            _put(file, name, getattr(index, name))
+        present = {n: kind for n, kind in _OPTIONAL.items() if getattr(index, n) is not None}
+        for name, kind in {**_TABLES, **present}.items():
             _put_table(file.create_group(name), getattr(index, name), kind)
         for name, table in index.units.items():
             _put_table(file.create_group(f"units/{name}"), table, UnitTable)
+        _put_lists(file.create_group("lists"), index.lists)
     os.replace(scratch, path)
     return path
 
@@ -75,32 +96,52 @@ def read_index(path: Path) -> dict[str, Any]:
     with file:
         found = file.attrs.get("format")
         if found != FORMAT:
-            newer = (
-                "; a newer saetools wrote it" if str(found).startswith("saetools-index/") else ""
-            )
+            name, _, version = str(found).partition("/")
+            age = ""
+            if name == "saetools-index":
+                age = f"; {'an older' if version == '1' else 'a newer'} saetools wrote it"
             raise FormatError(
                 f"{path} is no index that this version reads: its format is {found!r}, "
-                f"wanted {FORMAT!r}{newer}; index the SAE again"
+                f"wanted {FORMAT!r}{age}; index the SAE again"
             )
         try:
-            return _fields(file)
+            return _fields(file, path)
         except (KeyError, OSError) as error:
             raise FormatError(f"{path} is damaged ({error}); index the SAE again") from error
 
 
-def _fields(file: h5py.File) -> dict[str, Any]:
+def _fields(file: h5py.File, path: Path) -> dict[str, Any]:
     values: dict[str, Any] = {
         "hook_name": str(file.attrs["hook_name"]),
         "n_tokens": int(file.attrs["n_tokens"]),
         "n_tokens_train": int(file.attrs["n_tokens_train"]),
         "window": int(file.attrs["window"]),
-        "source": _get(file["source"]),
-        "token_texts": _get(file["token_texts"]),
+        **{name: _get(file[name]) for name in _PLAIN},
     }
-    for name, kind in _TABLES.items():
+    present = {name: kind for name, kind in _OPTIONAL.items() if name in file}
+    for name, kind in {**_TABLES, **present}.items():
         values[name] = _get_table(file[name], kind)
     values["units"] = {name: _get_table(file["units"][name], UnitTable) for name in file["units"]}
+    bounds = _get(file["lists/bounds"])
+    values["lists"] = FileLists(path.resolve(), bounds, str(file.attrs["made_from"]))
     return values
+
+
+def _put_lists(group: h5py.Group, lists: Lists) -> None:
+    """Write the coded activations block by block, so that they need not be in memory."""
+    _put(group, "bounds", lists.bounds)
+    n = int(lists.bounds[-1])
+    columns = {
+        name: group.create_dataset(
+            name, (n,), dtype, chunks=(min(_CHUNK, n),) if n else None,
+            **(_PACKING if n else {}),
+        )
+        for name, dtype in (("step", np.uint32), ("share", np.float16))
+    }  # fmt: skip
+    for start in range(0, n, _BLOCK):
+        stop = min(start + _BLOCK, n)
+        coded = lists.read(start, stop)
+        columns["step"][start:stop], columns["share"][start:stop] = coded.step, coded.share
 
 
 def _put_table(group: h5py.Group, table: Any, kind: type[Any]) -> None:
@@ -114,9 +155,9 @@ def _get_table(group: h5py.Group, kind: type[Any]) -> Any:
 
 def _put(group: h5py.Group, name: str, value: Any) -> None:
     is_array = isinstance(value, np.ndarray)
+    value = dict(value) if isinstance(value, Mapping) else value
     data = value if is_array else np.frombuffer(json.dumps(value, default=str).encode(), np.uint8)
-    packing = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if data.size else {}
-    dataset = group.create_dataset(name, data=data, **packing)
+    dataset = group.create_dataset(name, data=data, **(_PACKING if data.size else {}))
     dataset.attrs["json"] = not is_array
 
 

@@ -41,6 +41,9 @@ class LabelTable:
         names: the labels that have enough documents in both.
         n_docs_train, n_docs_held_out: documents of each label.
         auroc_train, auroc_held_out: chance is 0.5, higher is better.
+        q_train: Mann-Whitney p value of the training AUROC, Benjamini-Hochberg adjusted over all
+            pairs of live latent and label; 1 for a latent that is silent in training. Below q, on
+            average at most a share q tells nothing.
     """
 
     names: list[str]
@@ -48,6 +51,7 @@ class LabelTable:
     n_docs_held_out: Int64[np.ndarray, " n_labels"]
     auroc_train: Float32[np.ndarray, "n_latents n_labels"]
     auroc_held_out: Float32[np.ndarray, "n_latents n_labels"]
+    q_train: Float32[np.ndarray, "n_latents n_labels"]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """On which words a latent spends its activation, in training and in held-out documents.
 
-A unit is what is counted: the word a token belongs to, the word before it, or the pair of both.
+A unit is what is counted: the word a token belongs to, the word before it, the pair of both, or the
+word after it.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Words of a whole store: wordpieces joined again, counted, with the word before each token."""
+"""Words of a whole store: wordpieces joined again, counted, with the words around each token."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,11 +21,13 @@ class Words:
             written most often.
         word: word of each row, shape (n,).
         previous: word before that one in its document, -1 at a document's first word, shape (n,).
+        next: word after it, -1 at a document's last word, shape (n,).
     """
 
     strings: list[str]
     word: Ints
     previous: Ints
+    next: Ints
 
 
 def rebuild_words(
@@ -48,7 +50,7 @@ def rebuild_words(
     """
     if not len(token):
         empty = np.zeros(0, dtype=np.int64)
-        return Words([], empty, empty)
+        return Words([], empty, empty, empty)
     wordy = np.array([any(c.isalnum() or c == "_" for c in text) for text in texts])
     first_of_doc = np.r_[True, doc[1:] != doc[:-1]]
     begins = starts[token] | first_of_doc
@@ -58,7 +60,8 @@ def rebuild_words(
     strings, word_of = _vocabulary(spelled)
     first_word = first_of_doc[begins]
     previous_of = np.where(first_word, -1, np.r_[-1, word_of[:-1]])
-    return Words(strings, word_of[occurrence], previous_of[occurrence])
+    next_of = np.where(np.r_[first_word[1:], True], -1, np.r_[word_of[1:], -1])
+    return Words(strings, word_of[occurrence], previous_of[occurrence], next_of[occurrence])
 
 
 def _spell(token: list[int], begins: list[int], texts: Sequence[str]) -> list[str]:

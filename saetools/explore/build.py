@@ -18,8 +18,8 @@ from saetools.explore.latents import (
     figure_columns,
     label_columns,
     name_columns,
+    neighbour_columns,
 )
-from saetools.explore.neighbours import nearest_latents
 from saetools.explore.page import Page, assemble
 from saetools.naming import NamesTable
 from saetools.sae import SAE
@@ -51,7 +51,7 @@ def explore(
     Args:
         index: from `index_latents`.
         names: names of latents, from `name_latents`.
-        sae: the SAE that was indexed; adds facts and each latent's nearest neighbours.
+        sae: the SAE that was indexed; adds facts.
         evaluation: figures for the top of the page.
         training: metrics.jsonl of the training run, the folder that holds it, or its rows.
         ablation: what ablating a concept did, one report or several.
@@ -72,7 +72,7 @@ def explore(
         )
     steps = plots.read_training(training)
     figures = [] if evaluation is None else evaluation_rows(evaluation)
-    latents, arrays = _latents(index, names, sae)
+    latents, arrays = _latents(index, names)
     head = {
         "title": title,
         "summary": summary,
@@ -94,9 +94,7 @@ def explore(
     return page
 
 
-def _latents(
-    index: LatentIndex, names: NamesTable | None, sae: SAE | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _latents(index: LatentIndex, names: NamesTable | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """The part of the page that is about single latents: head entries and arrays."""
     texts, name_figures = name_columns(names, index.n_latents)
     contexts, words = pack_contexts(index), pack_words(index)
@@ -107,15 +105,13 @@ def _latents(
         **contexts.arrays,
         **words.arrays,
     }
-    if sae is not None:
-        near = nearest_latents(sae.W_dec, live=index.live, n=_N_NEIGHBOURS)
-        arrays |= {"neighbour_ids": near.ids.ravel(), "neighbour_cosines": near.cosines.ravel()}
+    arrays |= neighbour_columns(index, _N_NEIGHBOURS)
     head = {
         "n_latents": index.n_latents,
         "n_dead": index.n_latents - len(index.live),
         "n_bins": index.histogram.shape[1],
         "n_best_labels": N_BEST_LABELS,
-        "n_neighbours": 0 if sae is None else _N_NEIGHBOURS,
+        "n_neighbours": _N_NEIGHBOURS if (index.decoder_neighbours.ids >= 0).any() else 0,
         "has_confidence": names is not None and len(names) > 0,
         **texts,
         **contexts.texts,

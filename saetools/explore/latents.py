@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from saetools.analysis import LatentIndex
 from saetools.errors import ShapeError
-from saetools.explore.bundle import NONE_16
+from saetools.explore.bundle import NONE_16, NONE_32
 from saetools.naming import NamesTable
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "figure_columns",
     "label_columns",
     "name_columns",
+    "neighbour_columns",
 ]
 
 N_BEST_LABELS = 3
@@ -94,3 +95,14 @@ def concept_rows(index: LatentIndex) -> list[dict[str, Any]]:
         }
         for hit in index.concepts(top=_MAX_CONCEPTS)
     ]
+
+
+def neighbour_columns(index: LatentIndex, n: int) -> dict[str, Array]:
+    """The `n` nearest latents of each by the decoder: ids, and cosines in hundredths."""
+    near = index.decoder_neighbours
+    ids = np.full((index.n_latents, n), NONE_32, dtype=np.uint32)
+    cosines = np.zeros((index.n_latents, n), dtype=np.int8)
+    m = min(n, near.ids.shape[1])
+    ids[:, :m] = np.where(near.ids[:, :m] < 0, NONE_32, near.ids[:, :m])
+    cosines[:, :m] = np.round(near.scores[:, :m] * 100)
+    return {"neighbour_ids": ids.ravel(), "neighbour_cosines": cosines.ravel()}

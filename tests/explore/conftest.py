@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saetools.analysis import LatentIndex, UnitTable
+from saetools.analysis import LatentIndex, Neighbours, UnitTable
 from saetools.analysis.contexts import SPREAD, TOP, ContextTable
+from saetools.analysis.postings import CodedLists, DocTokens
 from saetools.analysis.tables import DocTable, LabelTable, LatentStats
 from saetools.evaluate import EvaluationReport, Figure
 from saetools.naming import NamesTable
@@ -82,7 +83,24 @@ def planted_index(n_latents: int, *, n_top: int = 3, extra: str | None = None) -
         ),
         token_texts=texts,
         units={"word": _words(n_latents, n_fired, largest)},
+        decoder_neighbours=_ring(dead),
+        coactivation=Neighbours.none(n_latents),
+        level=np.zeros(n_latents, dtype=np.int8),
+        lists=CodedLists(
+            np.zeros(n_latents + 1, dtype=np.int64),
+            np.zeros(0, dtype=np.uint32),
+            np.zeros(0, dtype=np.float16),
+        ),
+        doc_tokens=DocTokens(np.zeros(N_DOCS + 1, dtype=np.int64), np.zeros(0, dtype=np.int32)),
     )
+
+
+def _ring(dead: np.ndarray) -> Neighbours:
+    """The latents before and after a live one are its neighbours, at cosines 0.9 and 0.8."""
+    ring, (live,) = Neighbours.none(len(dead)), np.nonzero(~dead)
+    ring.ids[live, :2] = np.stack([np.roll(live, 1), np.roll(live, -1)], axis=1)
+    ring.scores[live, :2] = 0.9, 0.8
+    return ring
 
 
 def _labels(n_latents: int, dead: np.ndarray) -> LabelTable:
@@ -91,7 +109,8 @@ def _labels(n_latents: int, dead: np.ndarray) -> LabelTable:
     train[1, 0], train[2, 1] = 0.97, 0.88
     train[dead] = 0.5
     counts = np.array([18, 18])
-    return LabelTable(["animals", "places"], counts, counts // 9 * 4, train, train - 0.03)
+    q = np.where(train > 0.8, 1e-4, 1.0).astype(np.float32)
+    return LabelTable(["animals", "places"], counts, counts // 9 * 4, train, train - 0.03, q)
 
 
 def _words(n_latents: int, n_fired: np.ndarray, largest: np.ndarray) -> UnitTable:

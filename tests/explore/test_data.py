@@ -4,20 +4,19 @@ import base64
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from saetools.analysis import LatentIndex
+from saetools.analysis import LatentIndex, Neighbours
 from saetools.errors import FormatError
 from saetools.evaluate import ConceptAblationReport, EvaluationReport, Figure, ProbeRow
 from saetools.explore.bundle import NONE_16, NONE_32, Bundle
 from saetools.explore.contexts import pack_contexts, pack_words
 from saetools.explore.figures import evaluation_rows, facts, headline, label_of, training_rows
-from saetools.explore.latents import concept_rows, label_columns
-from saetools.explore.neighbours import nearest_latents
+from saetools.explore.latents import concept_rows, label_columns, neighbour_columns
 from saetools.explore.plots import (
     ablation_chart,
     firing_histogram,
@@ -85,21 +84,16 @@ def test_a_bundle_reads_back_with_every_array_aligned() -> None:
     assert offset == len(data)
 
 
-def test_neighbours_are_the_nearest_live_latents() -> None:
-    angles = torch.deg2rad(torch.tensor([0.0, 10.0, 30.0, 180.0, 1.0]))
-    W_dec = torch.stack([angles.cos(), angles.sin()], dim=1) * 3  # length does not matter
-    near = nearest_latents(W_dec, live=np.arange(4), n=8)  # latent 4 is dead
-    assert near.ids[0, :3].tolist() == [1, 2, 3]
-    assert near.cosines[0, :3].tolist() == [98, 87, -100]
-    assert (near.ids[0, 3:] == NONE_32).all()
-    assert (near.ids[4] == NONE_32).all()
-
-
-def test_neighbours_do_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    W_dec = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
-    whole = nearest_latents(W_dec, live=np.arange(50), n=5)
-    monkeypatch.setattr("saetools.explore.neighbours._BLOCK", 7)
-    np.testing.assert_array_equal(nearest_latents(W_dec, live=np.arange(50), n=5).ids, whole.ids)
+def test_the_page_has_the_nearest_latents_of_the_index(make_index: IndexMaker) -> None:
+    index = make_index(5)
+    ids = np.array([[1, 2, -1], [0, -1, -1], *[[-1] * 3] * 3], dtype=np.int32)
+    scores = np.array([[0.984, 0.866, 0], [-1, 0, 0], *[[0] * 3] * 3], dtype=np.float32)
+    columns = neighbour_columns(replace(index, decoder_neighbours=Neighbours(ids, scores)), 8)
+    near = columns["neighbour_ids"].reshape(5, 8)
+    assert near[0].tolist() == [1, 2, *[NONE_32] * 6]
+    assert columns["neighbour_cosines"].reshape(5, 8)[0, :2].tolist() == [98, 87]
+    assert columns["neighbour_cosines"].reshape(5, 8)[1, 0] == -100
+    assert (near[2:] == NONE_32).all()
 
 
 def test_labels_near_chance_are_left_out(make_index: IndexMaker) -> None:

@@ -1,0 +1,146 @@
+"""Every activation of a latent, by document and place: inverted lists in compressed sparse rows.
+
+A list is coded as the steps between its rows and as shares of the latent's largest activation in
+float16, 6 bytes an activation before compression. A value is off by at most 1/2048 of itself, or
+3e-8 of the largest where it is below 6e-5 of that.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float16, Float32, Int32, Int64, UInt32
+
+from saetools.errors import FormatError
+
+__all__ = ["CodedLists", "DocTokens", "FileLists", "Lists", "Postings", "decode", "encode"]
+
+_TINY = np.float16(6e-8)  # the smallest positive float16: an active latent stays active
+
+Ints = npt.NDArray[np.int64]
+
+
+class Postings(NamedTuple):
+    """Activations of one latent in the order of the corpus.
+
+    Args:
+        doc: document.
+        pos: place among the tokens of the document, from 0.
+        value: activation.
+    """
+
+    doc: Int32[np.ndarray, " n"]
+    pos: Int32[np.ndarray, " n"]
+    value: Float32[np.ndarray, " n"]
+
+
+class Coded(NamedTuple):
+    """A list as it is kept: step from the row before (the first row itself), share of the max."""
+
+    step: UInt32[np.ndarray, " n"]
+    share: Float16[np.ndarray, " n"]
+
+
+class Lists(Protocol):
+    """Where the coded lists of all latents are."""
+
+    @property
+    def bounds(self) -> Ints:
+        """The list of latent j is entries bounds[j] to bounds[j + 1]."""
+
+    def read(self, start: int, stop: int) -> Coded:
+        """Entries `start` to `stop - 1`, of whatever lists."""
+
+
+@dataclass(frozen=True)
+class CodedLists:
+    """Lists in memory."""
+
+    bounds: Int64[np.ndarray, " n_latents1"]
+    step: UInt32[np.ndarray, " n"]
+    share: Float16[np.ndarray, " n"]
+
+    def read(self, start: int, stop: int) -> Coded:
+        """Entries `start` to `stop - 1`."""
+        return Coded(self.step[start:stop], self.share[start:stop])
+
+
+@dataclass(frozen=True)
+class FileLists:
+    """Lists in an index file, which is opened for each read.
+
+    Args:
+        path: the file.
+        bounds: which entries belong to which latent.
+        made_from: what the file said it was made from when it was loaded.
+    """
+
+    path: Path
+    bounds: Int64[np.ndarray, " n_latents1"]
+    made_from: str
+
+    def read(self, start: int, stop: int) -> Coded:
+        """Entries `start` to `stop - 1`.
+
+        Raises:
+            FormatError: the file is gone, or is another index now.
+        """
+        try:
+            with h5py.File(self.path, "r") as file:
+                if str(file.attrs.get("made_from")) != self.made_from:
+                    raise FormatError(
+                        f"{self.path} is another index than the one that was loaded from it; load "
+                        "it again"
+                    )
+                return Coded(file["lists/step"][start:stop], file["lists/share"][start:stop])
+        except (OSError, KeyError) as error:
+            raise FormatError(
+                f"the activations of latents lie in {self.path}, which cannot be read any more "
+                f"({error}); put the file back, or index the SAE again"
+            ) from error
+
+
+@dataclass(frozen=True)
+class DocTokens:
+    """The tokens of every document, one after the other.
+
+    Args:
+        bounds: tokens of document d are bounds[d] to bounds[d + 1].
+        token: index into the readable tokens.
+    """
+
+    bounds: Int64[np.ndarray, " n_docs1"]
+    token: Int32[np.ndarray, " n_tokens"]
+
+    def of(self, doc: int) -> npt.NDArray[np.int32]:
+        """Tokens of one document."""
+        return self.token[int(self.bounds[doc]) : int(self.bounds[doc + 1])]
+
+
+def encode(
+    row: Ints,
+    value: npt.NDArray[np.float32],
+    *,
+    starts: Ints,
+    largest: float | npt.NDArray[np.float32],
+) -> Coded:
+    """Code activations sorted by latent and row.
+
+    Args:
+        row, value: the activations.
+        starts: where lists begin.
+        largest: the largest activation of its latent, for each activation.
+    """
+    step = np.diff(row, prepend=0)
+    step[starts] = row[starts]
+    share = (value / largest).astype(np.float16)
+    return Coded(step.astype(np.uint32), np.maximum(share, _TINY))
+
+
+def decode(coded: Coded, *, largest: float) -> tuple[Ints, npt.NDArray[np.float32]]:
+    """Rows and activations of one list."""
+    row = np.cumsum(coded.step, dtype=np.int64)
+    return row, coded.share.astype(np.float32) * np.float32(largest)
