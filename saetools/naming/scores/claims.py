@@ -79,7 +79,7 @@ class Claims:
         return {
             "word": _inverted(self._held_out.words.word),
             "previous": _inverted(self._held_out.words.previous),
-            "next": _inverted(self._held_out.next_word),
+            "next": _inverted(self._held_out.words.next),
         }
 
 

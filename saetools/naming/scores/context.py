@@ -1,21 +1,17 @@
 """What a scorer may look at: held-out documents, a judge, the running model."""
 
-from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from saetools.errors import ConfigError
 from saetools.models import SubjectModel
+from saetools.naming.chat import Chat
 from saetools.naming.scores.claims import Claims
 from saetools.naming.scores.evidence import Evidence, EvidenceConfig, gather, near_latents
 from saetools.naming.scores.held_out import Firings, HeldOut, Indexed, held_out_documents
 from saetools.sae import SAE
 
-__all__ = ["Chat", "ScoringContext", "Status"]
-
-Message = Mapping[str, str]
-Chat = Callable[[Sequence[Message]], str]
-"""A judge: messages with "role" and "content" in, its answer out."""
+__all__ = ["ScoringContext", "Status"]
 
 Status = Literal["scored", "dense", "too few contexts", "no claim", "unanswered", "silent"]
 """Why there is a value, or none."""

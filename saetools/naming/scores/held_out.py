@@ -62,8 +62,7 @@ class HeldOut:
         doc: document of each row, its number in the store.
         token: index into `texts` of each row.
         texts: readable tokens.
-        words: the word of each row, and the word before it.
-        next_word: the word after, -1 at a document's last word.
+        words: the word of each row, the word before it and the one after.
         occurrence: which word of the texts a row belongs to, counted through.
         label: label of every document of the store, by its number.
         starts: first row of every document of the store, -1 of those that are not held out.
@@ -73,7 +72,6 @@ class HeldOut:
     token: Int64[np.ndarray, " n"]
     texts: list[str]
     words: Words
-    next_word: Int64[np.ndarray, " n"]
     occurrence: Int64[np.ndarray, " n"]
     label: Sequence[str | None]
     starts: Int64[np.ndarray, " n_docs"]
@@ -141,13 +139,7 @@ def _with_words(
     begins_word = _begin_words(texts)
     words = rebuild_words(token, texts=texts, starts=begins_word, doc=doc.astype(np.int32))
     occurrence = _occurrences(token, texts, begins_word, doc)
-    following = np.full(len(doc), -1, dtype=np.int64)
-    if len(doc):
-        firsts = np.flatnonzero(np.diff(occurrence, prepend=-1))
-        after = np.r_[words.word[firsts[1:]], -1]
-        after[np.r_[doc[firsts[1:]] != doc[firsts[:-1]], True]] = -1
-        following = after[occurrence]
-    return HeldOut(doc, token, texts, words, following, occurrence, label, starts)
+    return HeldOut(doc, token, texts, words, occurrence, label, starts)
 
 
 def _begin_words(texts: Sequence[str]) -> npt.NDArray[np.bool_]:

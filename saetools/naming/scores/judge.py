@@ -5,6 +5,7 @@ it is never a zero.
 """
 
 import json
+import logging
 import math
 import re
 from collections.abc import Sequence
@@ -12,10 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from saetools.naming.scores.context import Chat
+from saetools.naming.chat import BudgetSpentError, Chat, Message, TryAgainError
 from saetools.naming.scores.held_out import HeldOut
 
 __all__ = ["ask_about", "ask_numbers", "marked_text"]
+
+logger = logging.getLogger(__name__)
 
 _OPEN, _CLOSE = "\u2039\u2039", "\u203a\u203a"
 _LIST = re.compile(r"\[[^\[\]]*\]")
@@ -47,16 +50,17 @@ def ask_numbers(
 ) -> list[float] | None:
     """A list of `n` numbers from `low` to `high`; None if two tries gave no such list."""
     messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
-    answer = chat(messages)
-    found = _parse(answer, n, low, high)
-    if found is not None:
+    answer = _asked(chat, messages)
+    found = None if answer is None else _parse(answer, n, low, high)
+    if found is not None or answer is None:
         return found
     again = (
         f"That is not a list of {n} numbers from {low:g} to {high:g}. Answer only the list, with "
         f"exactly {n} numbers, such as [{', '.join(['0'] * min(n, 3))}{', ...' if n > 3 else ''}]."
     )
     messages += [{"role": "assistant", "content": answer}, {"role": "user", "content": again}]
-    return _parse(chat(messages), n, low, high)
+    answer = _asked(chat, messages)
+    return None if answer is None else _parse(answer, n, low, high)
 
 
 def marked_text(
@@ -79,6 +83,15 @@ def marked_text(
         space = text[: len(text) - len(bare)]
         pieces.append(f"{space}<<{bare}>>" if marked[start] and bare else text)
     return "".join(pieces).strip()
+
+
+def _asked(chat: Chat, messages: Sequence[Message]) -> str | None:
+    """The answer; None if the judge is out of reach, or as much was asked as was allowed."""
+    try:
+        return chat(messages)
+    except (BudgetSpentError, TryAgainError) as error:
+        logger.warning("a judge did not answer: %s", error)
+        return None
 
 
 def _parse(answer: str, n: int, low: float, high: float) -> list[float] | None:

@@ -8,8 +8,9 @@ from saetools.config import validate
 from saetools.errors import ConfigError, UnknownNameError
 from saetools.models import SubjectModel
 from saetools.naming.base import Name
+from saetools.naming.chat import Chat
 from saetools.naming.scores.base import SCORERS
-from saetools.naming.scores.context import Chat, ScoringContext
+from saetools.naming.scores.context import ScoringContext
 from saetools.naming.scores.controls import trials_of
 from saetools.naming.scores.evidence import EvidenceConfig
 from saetools.naming.scores.held_out import Indexed

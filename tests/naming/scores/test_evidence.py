@@ -95,6 +95,6 @@ def test_words_are_joined_as_the_index_joins_them():
         "new", "drawing", "drawing", ".", ")", "york",
     ]  # fmt: skip
     assert held.occurrence.tolist() == [0, 1, 1, 2, 3, 4]
-    assert [held.words.strings[w] if w >= 0 else "" for w in held.next_word] == [
+    assert [held.words.strings[w] if w >= 0 else "" for w in held.words.next] == [
         "drawing", ".", ".", ")", "york", "",
     ]  # fmt: skip

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from pydantic import Field
 
 from saetools.naming.base import Name
+from saetools.naming.chat import Chat
 from saetools.naming.scores.base import SCORERS, Score, ScorerConfig, Trial, score_on_contexts
-from saetools.naming.scores.context import Chat, ScoringContext, Status
+from saetools.naming.scores.context import ScoringContext, Status
 from saetools.naming.scores.evidence import Evidence
 from saetools.naming.scores.figures import Figure, bootstrap, correlation
 from saetools.naming.scores.held_out import HeldOut
