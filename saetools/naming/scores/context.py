@@ -16,7 +16,7 @@ __all__ = ["ScoringContext", "Status"]
 Status = Literal["scored", "dense", "too few contexts", "no claim", "unanswered", "silent"]
 """Why there is a value, or none."""
 
-_CACHED = 512  # latents whose held-out firings are kept
+_CACHED = 4096  # latents whose held-out firings are kept
 
 
 class ScoringContext:

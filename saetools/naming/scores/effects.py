@@ -4,6 +4,9 @@
 multiple of its largest activation. `ablated`: the latent is set to zero in held-out texts in which
 it fires; a language model is asked at the tokens where it fires, that is for what comes next.
 Effects are signed so that positive means "as the name says": adding raises it, ablating lowers it.
+
+A strong push flattens a distribution and raises the log-probability of nearly every name at once.
+So an effect is counted from what the same push does, on average, to other names: the reference.
 """
 
 from collections.abc import Sequence
@@ -19,6 +22,7 @@ from torch import Tensor
 from saetools.intervene import Site, ablate, steer
 from saetools.models import TokenBatch
 from saetools.naming.base import Name
+from saetools.naming.scores.claims import same_claim
 from saetools.naming.scores.context import ScoringContext
 from saetools.naming.scores.readout import Outputs, Readout
 from saetools.naming.scores.running import activations_on
@@ -32,11 +36,14 @@ class Moved(NamedTuple):
     """Effects of one latent on several names.
 
     Args:
-        effect: per name and text, in nats or cosine; nan where a text does not count.
+        effect: per name and text, in nats or cosine, above the mean over the reference names; nan
+            where a text does not count.
+        raw: the same before the reference was taken off.
         flipped: share of tokens that say the name after and did not before; nan for encoders.
     """
 
     effect: Float[np.ndarray, "names texts"]
+    raw: Float[np.ndarray, "names texts"]
     flipped: Float[np.ndarray, "names texts"]
 
 
@@ -56,6 +63,8 @@ class Effects:
         n_texts: held-out texts for each measurement.
         n_tokens: their length, at most, in tokens of the index.
         strength: what is added, in units of the latent's largest activation.
+        reference: names of other latents; their effect, in the mean, is no effect. A name that
+            says the same as one of them does without that one.
     """
 
     def __init__(
@@ -67,9 +76,11 @@ class Effects:
         n_texts: int,
         n_tokens: int,
         strength: float,
+        reference: Sequence[Name],
     ) -> None:
         self._context, self._site, self._readout = context, site, readout
         self._n_texts, self._n_tokens, self._strength = n_texts, n_tokens, strength
+        self._reference = reference
         self._common = lru_cache(maxsize=1)(self._read_common)
 
     def added(self, latent: int, names: Sequence[Name]) -> Moved:
@@ -78,7 +89,7 @@ class Effects:
         strength = self._strength * float(self._context.index.max_act[latent])
         with steer(self._site.model, self._site.sae, {latent: strength}, strict=False):
             edited = self._readout.run(texts.tokens)
-        return _moved(names, texts.clean, edited, texts.where, sign=1)
+        return self._moved(names, texts.clean, edited, texts.where, sign=1)
 
     def ablated(self, latent: int, names: Sequence[Name]) -> Moved | None:
         """Effects of ablating a latent where it fires; None if it fires in no held-out text."""
@@ -90,7 +101,7 @@ class Effects:
         clean = self._readout.run(tokens)
         with ablate(self._site.model, self._site.sae, [latent], strict=False):
             edited = self._readout.run(tokens)
-        return _moved(names, clean, edited, where, sign=-1)
+        return self._moved(names, clean, edited, where, sign=-1)
 
     def _read_common(self) -> _Texts:
         held_out = self._context.held_out
@@ -118,22 +129,36 @@ class Effects:
             texts.append(held_out.text_of(np.arange(begin, min(begin + self._n_tokens, stop))))
         return texts
 
+    def _moved(
+        self,
+        names: Sequence[Name],
+        clean: Outputs,
+        edited: Outputs,
+        where: Bool[Tensor, "batch pos"],
+        *,
+        sign: int,
+    ) -> Moved:
+        def change(name: Name) -> Tensor:
+            return sign * (edited.of(name, where) - clean.of(name, where))
+
+        raw = _table([change(name) for name in names])
+        flipped = [sign * (edited.top(name, where) - clean.top(name, where)) for name in names]
+        elsewhere = _table([change(name) for name in self._reference])
+        others = [[not same_claim(name, other) for other in self._reference] for name in names]
+        effect = np.stack(
+            [
+                row - elsewhere[other].mean(0) if any(other) else row
+                for row, other in zip(raw, others, strict=True)
+            ]
+        )
+        return Moved(effect, raw, _table(flipped))
+
     def _tokens(self, texts: Sequence[str]) -> TokenBatch:
         return self._site.model.tokenize(texts)
 
 
-def _moved(
-    names: Sequence[Name],
-    clean: Outputs,
-    edited: Outputs,
-    where: Bool[Tensor, "batch pos"],
-    *,
-    sign: int,
-) -> Moved:
-    effect = [sign * (edited.of(name, where) - clean.of(name, where)) for name in names]
-    flipped = [sign * (edited.top(name, where) - clean.top(name, where)) for name in names]
-    return Moved(_table(effect), _table(flipped))
-
-
 def _table(rows: Sequence[Tensor]) -> Floats:
-    return torch.stack(list(rows)).double().cpu().numpy()
+    if not rows:
+        return np.zeros((0, 0))
+    found: Floats = torch.stack(list(rows)).double().cpu().numpy()
+    return found

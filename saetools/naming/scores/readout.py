@@ -7,13 +7,14 @@ encoder: the cosine of the pooled embedding with the embedding of the name's tex
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from saetools.analysis.token_text import readable, style_of
 from saetools.errors import ConfigError
 from saetools.models import LanguageModel, SubjectModel, TextEncoder, TokenBatch
 from saetools.naming.base import Name
@@ -84,18 +85,25 @@ class LanguageReadout:
         return _LanguageOutputs(torch.log_softmax(logits, dim=-1), self._ids)
 
     def _read_ids(self, name: Name) -> tuple[int, ...]:
-        words: Sequence[str] = name.promotes
-        if not words and name.unit in ("word", "next"):
+        if name.promotes:
+            return tuple(sorted({i for text in name.promotes for i in self._by_text.get(text, ())}))
+        words: Sequence[str] = ()
+        if name.unit in ("word", "next"):
             words = name.words
-        if not words and name.unit == "bigram":
+        if name.unit == "bigram":
             words = [pair.rsplit(" ", 1)[-1] for pair in name.words]
-        found: set[int] = set()
-        for word in words:
-            # A readable token has its own space, if any; a word is spelled as after a space.
-            ids = ids_of(self._model, word, first=bool(name.promotes) and word[:1] != " ")
-            ids = ids or ids_of(self._model, word.strip(), first=True)
-            found |= set(ids[:1])
-        return tuple(sorted(found))
+        firsts = {i for word in words for i in ids_of(self._model, word)[:1]}
+        return tuple(sorted(firsts))
+
+    @cached_property
+    def _by_text(self) -> dict[str, list[int]]:
+        """Ids of each readable token; tokens may read the same."""
+        vocabulary = self._model.tokenizer.get_vocab()
+        texts = readable(list(vocabulary), style_of(vocabulary))
+        found: dict[str, list[int]] = {}
+        for text, token in zip(texts, vocabulary.values(), strict=True):
+            found.setdefault(text, []).append(token)
+        return found
 
 
 class _LanguageOutputs:

@@ -170,3 +170,9 @@ def latent():
 @pytest.fixture(scope="session")
 def judge():
     return Judge
+
+
+@pytest.fixture(scope="session")
+def fake_index():
+    """Makes an index of documents, labels, which are held out, and activations."""
+    return FakeIndex

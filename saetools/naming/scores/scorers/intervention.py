@@ -3,14 +3,14 @@
 Every effect stands beside that of latents which fire as often, drawn at random: they are put into
 the same model in units of their own largest activation, and read with the same name. The score is
 the share of pairs (text, matched latent) in which the named latent, added, moves the output towards
-the name and farther than the matched one does. A latent that moves nothing scores 0; one that does
-not differ from others, about 3/8 if effects are noise around zero. The interval draws texts and
-matched latents anew.
+the name, more than towards other names in the mean, and farther than the matched one does. A latent
+that moves nothing scores 0; one that does not differ from others, about 3/8 if effects are noise
+around zero. The interval draws texts and matched latents anew.
 
-`details`, in nats for language models and cosine for encoders: `add_effect`, `add_control` (mean of
-the matched latents), `add_difference` with `_low` and `_high`; the same with `ablate_`, and
-`ablate_score`; `flipped`: share of tokens at which the name's token becomes the likeliest, an
-interchange accuracy.
+`details`, in nats for language models and cosine for encoders: `add_effect` (above other names),
+`add_raw` (not so), `add_control` (mean of the matched latents), `add_difference` with `_low` and
+`_high`; the same with `ablate_`, and `ablate_score`; `flipped`: share of tokens at which the name's
+token becomes the likeliest, an interchange accuracy.
 """
 
 import math
@@ -26,7 +26,7 @@ from saetools.intervene.base import find_site
 from saetools.naming.base import Name
 from saetools.naming.scores.base import SCORERS, Score, ScorerConfig, Trial, score_of
 from saetools.naming.scores.context import ScoringContext, Status
-from saetools.naming.scores.effects import Effects, Moved
+from saetools.naming.scores.effects import Effects
 from saetools.naming.scores.figures import Figure
 from saetools.naming.scores.readout import EncoderReadout, Readout, readout_of
 
@@ -46,6 +46,9 @@ class InterventionConfig(ScorerConfig):
     )
     min_effect: float = Field(
         default=1e-3, ge=0, description="change below which the output has not moved"
+    )
+    n_reference: int = Field(
+        default=32, ge=1, description="other names whose mean effect counts as none, at most"
     )
     ablate: bool = Field(default=True, description="also ablate each latent where it fires")
     n_draws: int = Field(default=400, ge=50, description="bootstrap draws")
@@ -83,6 +86,7 @@ class Intervention:
             n_texts=config.n_texts,
             n_tokens=config.n_tokens,
             strength=config.strength,
+            reference=_reference(trials, readout, config.n_reference, context.seed),
         )
         runs = _run_all(trials, matched, effects, readout, config)
         return [_score(trial, context, matched, runs, readout, config) for trial in trials]
@@ -115,9 +119,11 @@ def wins(own: Floats, others: Floats, min_effect: float) -> Floats:
 class _Runs(NamedTuple):
     """Effects by (latent, name's latent), of adding and of ablating, a row of texts each."""
 
-    added: Mapping[tuple[int, int], Floats]
-    flipped: Mapping[tuple[int, int], Floats]
-    ablated: Mapping[tuple[int, int], Floats]
+    added: dict[tuple[int, int], Floats]
+    added_raw: dict[tuple[int, int], Floats]
+    flipped: dict[tuple[int, int], Floats]
+    ablated: dict[tuple[int, int], Floats]
+    ablated_raw: dict[tuple[int, int], Floats]
 
 
 def _run_all(
@@ -134,25 +140,37 @@ def _run_all(
                 continue
             for latent in (trial.name.latent, *matched[trial.name.latent]):
                 asked.setdefault(latent, {})[name.latent] = name
-    runs = _Runs({}, {}, {})
+    runs = _Runs({}, {}, {}, {}, {})
     with progress.task("score by intervention", total=len(asked), unit="latents") as task:
         for latent, names in asked.items():
             moved = effects.added(latent, list(names.values()))
             _keep(runs.added, latent, names, moved.effect)
+            _keep(runs.added_raw, latent, names, moved.raw)
             _keep(runs.flipped, latent, names, moved.flipped)
-            gone: Moved | None = None
-            if config.ablate:
-                gone = effects.ablated(latent, list(names.values()))
+            gone = effects.ablated(latent, list(names.values())) if config.ablate else None
             if gone is not None:
                 _keep(runs.ablated, latent, names, gone.effect)
+                _keep(runs.ablated_raw, latent, names, gone.raw)
             task.advance()
     return runs
 
 
+def _reference(trials: Sequence[Trial], readout: Readout, n: int, seed: int) -> list[Name]:
+    """Some of the names around, each claim once; the same for every latent."""
+    around = {
+        name.name.casefold(): name
+        for trial in trials
+        for name in trial
+        if name is not None and readout.claims(name)
+    }
+    names = sorted(around.values(), key=lambda name: name.latent)
+    order = np.random.default_rng((seed, 9)).permutation(len(names))[:n]
+    return [names[i] for i in order]
+
+
 def _keep(
-    table: Mapping[tuple[int, int], Floats], latent: int, names: Mapping[int, Name], rows: Floats
+    table: dict[tuple[int, int], Floats], latent: int, names: Mapping[int, Name], rows: Floats
 ) -> None:
-    assert isinstance(table, dict)
     table.update(((latent, key), row) for key, row in zip(names, rows, strict=True))
 
 
@@ -178,6 +196,7 @@ def _score(
         value, low, high = _share(wins(own, controls, config.min_effect), seeds, config.n_draws)
         details = {
             **_difference("add", own, controls, seeds, config.n_draws, paired=True),
+            "add_raw": _mean(runs.added_raw[latent, name.latent]),
             "flipped": _mean(runs.flipped[latent, name.latent]),
         }
         details |= _of_ablation(latent, name, others, runs, seeds, config)
@@ -205,7 +224,8 @@ def _of_ablation(
         return {}
     won = wins(own[None, :], flat[:, None], config.min_effect)
     found = _difference("ablate", own, flat[None, :], seeds, config.n_draws, paired=False)
-    return {**found, "ablate_score": float(won.mean())}
+    raw = _mean(runs.ablated_raw[latent, name.latent])
+    return {**found, "ablate_raw": raw, "ablate_score": float(won.mean())}
 
 
 def _share(won: Floats, seeds: tuple[int, ...], n_draws: int) -> tuple[float, float, float]:
