@@ -9,6 +9,7 @@ from saetools.naming.chat import Chat
 from saetools.naming.scores.claims import Claims
 from saetools.naming.scores.evidence import Evidence, EvidenceConfig, gather, near_latents
 from saetools.naming.scores.held_out import Firings, HeldOut, Indexed, held_out_documents
+from saetools.naming.scores.judge import Judge
 from saetools.sae import SAE
 
 __all__ = ["ScoringContext", "Status"]
@@ -42,7 +43,8 @@ class ScoringContext:
     ) -> None:
         self.index = index
         self.evidence = evidence or EvidenceConfig()
-        self.chat, self.model, self.sae = chat, model, sae
+        self.chat = None if chat is None else Judge(chat)
+        self.model, self.sae = model, sae
         self.seed = seed
         self.firings = lru_cache(maxsize=_CACHED)(self._read_firings)
 

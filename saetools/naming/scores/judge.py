@@ -13,10 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from saetools.naming.chat import BudgetSpentError, Chat, Message, TryAgainError
+from saetools.errors import ChatError
+from saetools.naming.chat import BudgetSpentError, Chat, Message
 from saetools.naming.scores.held_out import HeldOut
 
-__all__ = ["ask_about", "ask_numbers", "marked_text"]
+__all__ = ["Judge", "ask_about", "ask_numbers", "marked_text"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,38 @@ _OPEN, _CLOSE = "\u2039\u2039", "\u203a\u203a"
 _LIST = re.compile(r"\[[^\[\]]*\]")
 
 
+class Judge:
+    """A chat of which one question may stay without an answer.
+
+    Args:
+        chat: who is asked.
+    """
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self._answered = self._warned = False
+
+    def __call__(self, messages: Sequence[Message]) -> str | None:
+        """The answer; None if the chat fails at this one, or its budget is spent.
+
+        Raises:
+            ChatError: it fails at the very first question: nobody is there.
+        """
+        try:
+            answer = self._chat(messages)
+        except ChatError as error:
+            if not self._answered and not isinstance(error, BudgetSpentError):
+                raise
+            if not self._warned:
+                logger.warning("the judge does not answer everything: %s", error)
+            self._warned = True
+            return None
+        self._answered = True
+        return answer
+
+
 def ask_about(
-    chat: Chat, system: str, explanation: str, examples: Sequence[str], *, batch: int
+    chat: Judge, system: str, explanation: str, examples: Sequence[str], *, batch: int
 ) -> npt.NDArray[np.float64]:
     """A number from 0 to 1 for each example, nan where the judge gave no usable answer.
 
@@ -46,11 +77,11 @@ def ask_about(
 
 
 def ask_numbers(
-    chat: Chat, system: str, user: str, *, n: int, low: float, high: float
+    chat: Judge, system: str, user: str, *, n: int, low: float, high: float
 ) -> list[float] | None:
     """A list of `n` numbers from `low` to `high`; None if two tries gave no such list."""
     messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
-    answer = _asked(chat, messages)
+    answer = chat(messages)
     found = None if answer is None else _parse(answer, n, low, high)
     if found is not None or answer is None:
         return found
@@ -59,7 +90,7 @@ def ask_numbers(
         f"exactly {n} numbers, such as [{', '.join(['0'] * min(n, 3))}{', ...' if n > 3 else ''}]."
     )
     messages += [{"role": "assistant", "content": answer}, {"role": "user", "content": again}]
-    answer = _asked(chat, messages)
+    answer = chat(messages)
     return None if answer is None else _parse(answer, n, low, high)
 
 
@@ -83,15 +114,6 @@ def marked_text(
         space = text[: len(text) - len(bare)]
         pieces.append(f"{space}<<{bare}>>" if marked[start] and bare else text)
     return "".join(pieces).strip()
-
-
-def _asked(chat: Chat, messages: Sequence[Message]) -> str | None:
-    """The answer; None if the judge is out of reach, or as much was asked as was allowed."""
-    try:
-        return chat(messages)
-    except (BudgetSpentError, TryAgainError) as error:
-        logger.warning("a judge did not answer: %s", error)
-        return None
 
 
 def _parse(answer: str, n: int, low: float, high: float) -> list[float] | None:

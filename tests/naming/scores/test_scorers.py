@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from saetools.errors import ConfigError, UnknownNameError
+from saetools.errors import ChatError, ConfigError, UnknownNameError
 from saetools.naming import Name
+from saetools.naming.chat import Budget, Budgeted
 from saetools.naming.scores import SCORERS, EvidenceConfig, score_names
 
 CONFIG = EvidenceConfig(n_activating=40, n_silent=40, window=5)
@@ -123,6 +124,20 @@ def test_an_answer_that_is_no_list_is_asked_for_once_more_then_counts_as_none(in
     score = partly.of(0, "detection")
     assert score.details["n_unanswered"] > 0
     assert score.value == 1  # what was answered was right; nothing unanswered counted as wrong
+
+
+def test_a_judge_out_of_reach_is_an_error_and_one_that_tires_is_not(index, names, judge):
+    def nobody(messages):
+        raise ChatError("nobody is there")
+
+    with pytest.raises(ChatError, match="nobody"):
+        score_names(index, names[:1], scorers=["detection"], chat=nobody, evidence=CONFIG)
+    tired = Budgeted(judge(), Budget(max_requests=3))
+    table = score_names(index, names[:2], scorers=["detection"], chat=tired, evidence=CONFIG)
+    score = table.of(0, "detection")
+    assert score.n_positive + score.n_negative == 15
+    assert score.value == 1
+    assert table.of(1, "detection").status == "unanswered"
 
 
 def test_error_rates_count_every_held_out_word(index, names, latent):

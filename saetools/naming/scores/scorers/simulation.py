@@ -13,13 +13,12 @@ import numpy.typing as npt
 from pydantic import Field
 
 from saetools.naming.base import Name
-from saetools.naming.chat import Chat
 from saetools.naming.scores.base import SCORERS, Score, ScorerConfig, Trial, score_on_contexts
 from saetools.naming.scores.context import ScoringContext, Status
 from saetools.naming.scores.evidence import Evidence
 from saetools.naming.scores.figures import Figure, bootstrap, correlation
 from saetools.naming.scores.held_out import HeldOut
-from saetools.naming.scores.judge import ask_numbers
+from saetools.naming.scores.judge import Judge, ask_numbers
 
 __all__ = ["Simulation", "SimulationConfig"]
 
@@ -81,7 +80,7 @@ def _spread(evidence: Evidence, config: SimulationConfig) -> npt.NDArray[np.int6
 
 
 def _simulate(
-    chat: Chat,
+    chat: Judge,
     name: Name,
     held_out: HeldOut,
     rows: npt.NDArray[np.int64],
