@@ -49,6 +49,7 @@ STAGES = {
     "name": Stage(("naming",), ("harvest", "train", "index"), "names.csv"),
     "ablate": Stage(("concept",), ("harvest", "train", "index"), "ablate.json"),
     "recover": Stage((), ("harvest", "train"), "recovery.json", uses=("name",)),
+    "names_truth": Stage((), ("harvest", "train", "index"), "name_truth.json", uses=("name",)),
     "forget": Stage((), ("harvest", "train"), "forgetting.json"),
     "steer": Stage((), ("harvest", "train"), "steer.json"),
     "ablate_latents": Stage((), ("harvest", "train"), "ablate_latents.json"),

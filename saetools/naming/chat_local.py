@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
 from saetools.errors import ChatError
 from saetools.models import load_model
@@ -57,13 +58,19 @@ class LocalChat:
             )
         tokens = torch.tensor([ids], device=self.model.device)
         hf: Any = self.model.hf
+        own = hf.generation_config
+        # From scratch but for the tokens that end an answer: a model's own may ask for sampling.
+        settings = GenerationConfig(
+            max_new_tokens=self.max_answer,
+            do_sample=False,
+            eos_token_id=own.eos_token_id or self.model.tokenizer.eos_token_id,
+            pad_token_id=self._padding(),
+        )
         with torch.no_grad():
             out = hf.generate(
                 input_ids=tokens,
                 attention_mask=torch.ones_like(tokens),
-                max_new_tokens=self.max_answer,
-                do_sample=False,
-                pad_token_id=self._padding(),
+                generation_config=settings,
             )
         text: str = self.model.tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True)
         return text

@@ -66,7 +66,7 @@ class ServerChat:
                 self._told(no, key, "is it running, and is that its address?")
             ) from None
         except openai.OpenAIError as no:
-            hint = f"check base_url, model and the key in ${self.api_key_env}"
+            hint = f"check base_url, the model and the key in ${self.api_key_env}"
             raise ChatError(self._told(no, key, hint)) from None
         except (AttributeError, IndexError, TypeError, ValueError) as no:
             raise ChatError(

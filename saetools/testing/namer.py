@@ -1,8 +1,8 @@
 """The promises that every namer keeps, as one call: `check_namer("mine", folder=...)`.
 
 Raises AssertionError with a sentence about the first promise that is broken. The latents are those
-of an untrained SAE on a tiny language model over labelled texts: there is something to say about
-some of them, and nothing about others.
+of an SAE on a tiny language model over labelled texts: some have the direction of a word or a token
+planted, the others are as they were drawn, and there is little to say about them.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from saetools.analysis import LatentIndex, index_latents
 from saetools.analysis.contexts import HELD_OUT
@@ -18,8 +19,11 @@ from saetools.config import validate
 from saetools.corpus import Document
 from saetools.errors import ConfigError
 from saetools.harvest import harvest
+from saetools.models.base import LanguageModel
+from saetools.models.unembedding import unembedding_of
 from saetools.naming import NAMERS, Name, NamesTable, NamingContext
-from saetools.sae import build_sae
+from saetools.naming.word_directions import word_vectors
+from saetools.sae import SAE, build_sae
 from saetools.testing.tiny import tiny_lm
 
 __all__ = ["check_namer", "naming_subject"]
@@ -75,7 +79,11 @@ def check_namer(
 
 
 def naming_subject(folder: Path) -> NamingContext:
-    """A tiny language model, the activations of 90 labelled texts, an SAE on them, its index."""
+    """A tiny language model, the activations of 90 labelled texts, an SAE on them, its index.
+
+    Latents 0 to 14 have the directions of the words that tell the labels, latent 15 that of one
+    token of the unembedding.
+    """
     rng = np.random.default_rng(0)
     documents = [
         Document(
@@ -92,8 +100,21 @@ def naming_subject(folder: Path) -> NamingContext:
     )
     sae = build_sae("topk", d_in=store.d_in, n_latents=48, k=4, seed=0)
     sae.meta["hook_name"] = _HOOK
+    _plant(sae, model)
     index = index_latents(sae, store, model=model, n_examples=4, window=6)
     return NamingContext(index, sae=sae, model=model, store=store, cache=folder / "cache")
+
+
+def _plant(sae: SAE, model: LanguageModel) -> None:
+    x = word_vectors(model, [w for words in _WORDS.values() for w in words], hook_name=_HOOK)
+    unembedding = unembedding_of(model)
+    assert unembedding is not None, "the tiny language model has an unembedding"
+    token = model.tokenizer(" ship", add_special_tokens=False)["input_ids"][-1]
+    rows = torch.cat([x.vectors - x.vectors.mean(0), unembedding.centred()[token : token + 1]])
+    rows = torch.nn.functional.normalize(rows, dim=1)
+    with torch.no_grad():
+        sae.W_enc_rows[: len(rows)] = rows
+        sae.W_dec[: len(rows)] = rows
 
 
 def _names(plug_in: Any, context: NamingContext, latents: Sequence[int], config: Any) -> list[Name]:
@@ -123,8 +144,13 @@ def _check_claims(names: Sequence[Name], live: list[int], index: LatentIndex) ->
 def _check_needs(plug_in: Any, subject: NamingContext, live: list[int], config: Any) -> None:
     needs: Callable[[Any], tuple[str, ...]] = getattr(plug_in, "needs", lambda _: ())
     for part in needs(config):
-        told = _error(plug_in, replace(subject, **{part: None}), live, config)
+        told = _error(plug_in, _without(subject, part), live, config)
         assert f"{part}=" in told, f"without its {part} a namer raises a ConfigError that says so"
+
+
+def _without(context: NamingContext, part: str) -> NamingContext:
+    kept = {name: getattr(context, name) for name in ("sae", "model", "store") if name != part}
+    return NamingContext(context.index, **kept)
 
 
 def _error(plug_in: Any, context: NamingContext, latents: list[int], config: Any) -> str:

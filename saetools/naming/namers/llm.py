@@ -1,7 +1,7 @@
 """Name a latent by asking a language model what its contexts have in common.
 
-Who is asked: a server that speaks OpenAI's protocol (`base_url` and `model`), a Hugging Face model
-on this machine (`model` alone, a directory), or any function from messages to text (`chat=`, Python
+Who is asked: a server that speaks OpenAI's protocol (`base_url` and `llm`), a Hugging Face model on
+this machine (`llm` alone, a directory), or any function from messages to text (`chat=`, Python
 only). Answers are kept in the cache folder, so that a run that was stopped, or is made again, asks
 nothing twice. Only training contexts are shown; see `explain_prompt` for the question.
 
@@ -47,8 +47,9 @@ _LOG = logging.getLogger(__name__)
 class LanguageModelNamerConfig(NamerConfig):
     """Who is asked, what is shown, and how much may be asked."""
 
-    model: str = Field(
-        default="", description="name at the server, or directory of a local language model"
+    llm: str = Field(
+        default="",
+        description="the language model: its name at the server, or the directory of a local one",
     )
     base_url: str | None = Field(
         default=None,
@@ -183,22 +184,22 @@ def _chat(
     chat: Chat
     if config.chat is not None:
         chat, told = config.chat, str(getattr(config.chat, "__name__", "a function"))
-    elif not config.model:
+    elif not config.llm:
         raise ConfigError(
-            "the namer 'llm' has nobody to ask; give base_url and model of a server, model alone "
-            "for a directory with a language model, or chat= in Python"
+            "the namer 'llm' has nobody to ask; give base_url of a server and llm, the name of its "
+            "model; llm alone, a directory with a language model; or chat= in Python"
         )
     elif config.base_url is not None:
         server = ServerChat(
             config.base_url,
-            config.model,
+            config.llm,
             api_key_env=config.api_key_env,
             max_answer=config.max_answer,
         )
-        chat, told = Patient(server), config.model
+        chat, told = Patient(server), config.llm
     else:
-        chat = LocalChat.load(config.model, max_answer=config.max_answer)
-        told = Path(config.model).name
+        chat = LocalChat.load(config.llm, max_answer=config.max_answer)
+        told = Path(config.llm).name
     chat = Budgeted(chat, budget, max_answer=config.max_answer)
     # A function has no name that tells it from others: its answers are not kept.
     if folder is None or config.chat is not None:
@@ -209,7 +210,7 @@ def _chat(
 def _key(config: LanguageModelNamerConfig) -> dict[str, Any]:
     return {
         "base_url": config.base_url,
-        "model": config.model,
+        "model": config.llm,
         "temperature": 0,
         "max_answer": config.max_answer,
     }
