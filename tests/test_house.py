@@ -43,6 +43,8 @@ FLAGS = {
     "explore": RUN | {"--dry-run"},
     "harvest": WORK | {"--resume", "--no-resume", "--dry-run"},
     "name": WORK | {"--namer", "--latents", "--dry-run"},
+    "score": WORK
+    | {"--scorers", "--latents", "--judge", "--judge-url", "--max-requests", "--dry-run"},
     "steer": TRY | {"--name", "--strength", "--unit"},
     "store info": SHARED,
     "store merge": RUN,

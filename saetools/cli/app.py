@@ -24,6 +24,7 @@ from saetools.cli import (
     explore,
     harvest,
     name,
+    score,
     steer,
     store,
     testbed,
@@ -94,6 +95,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "train": train.command,
         "evaluate": evaluate.command,
         "name": name.command,
+        "score": score.command,
     },
     "Look and act": {
         "explore": explore.command,

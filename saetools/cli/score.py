@@ -6,6 +6,7 @@ import typer
 
 from saetools.cli.find import open_run
 from saetools.cli.index import ensure_index
+from saetools.cli.name import cache_of, parse_latents
 from saetools.cli.options import Device, DryRun, Json, Out, Overrides, Quiet, Run, Seed
 from saetools.cli.output import Outcome, View
 from saetools.cli.run import RunFolder
@@ -94,7 +95,6 @@ def run_score(
 ) -> Outcome:
     """Score a run's names with some scorers."""
     # heavy: torch
-    from saetools.cli.name import parse_latents
     from saetools.naming import NamesTable
     from saetools.naming.scores import SCORERS, score_names
 
@@ -158,4 +158,4 @@ def _chat(run: RunFolder, model: str, url: str | None, max_requests: int | None)
         chat = LocalChat.load(model, device=run.device, max_answer=_MAX_ANSWER)
     key = {"base_url": url, "model": model, "max_answer": _MAX_ANSWER}
     chat = Budgeted(chat, Budget(max_requests), max_answer=_MAX_ANSWER)
-    return Remembered(chat, run.path / "naming_cache" / "answers", key)
+    return Remembered(chat, cache_of(run) / "answers", key)

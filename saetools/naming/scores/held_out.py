@@ -24,15 +24,29 @@ _HUGS_LEFT = frozenset(".,;:!?)]}%'\"\u2019\u201d")
 class Indexed(Protocol):
     """What scoring asks of an index; a `LatentIndex` has it all."""
 
-    docs: Any
-    firing_rate: Any
-    max_act: Any
-    coactivation: Any
-    decoder_neighbours: Any
-
     @property
     def n_latents(self) -> int:
         """Size of the dictionary."""
+
+    @property
+    def docs(self) -> Any:
+        """Of every document: `held_out` and `label`."""
+
+    @property
+    def firing_rate(self) -> Any:
+        """Share of tokens on which each latent fires."""
+
+    @property
+    def max_act(self) -> Any:
+        """Largest activation of each latent."""
+
+    @property
+    def coactivation(self) -> Any:
+        """Latents that fire together."""
+
+    @property
+    def decoder_neighbours(self) -> Any:
+        """Latents whose decoder rows point the same way."""
 
     def tokens_of(self, doc: int) -> list[str]:
         """Readable tokens of a document."""

@@ -1,9 +1,12 @@
 """Score names with any scorers, each beside a random name and a swapped one."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from saetools import progress
+from saetools.analysis import LatentIndex
+from saetools.analysis.postings import CodedLists
 from saetools.config import validate
 from saetools.errors import ConfigError, UnknownNameError
 from saetools.models import SubjectModel
@@ -18,6 +21,8 @@ from saetools.naming.scores.table import ScoreTable
 from saetools.sae import SAE
 
 __all__ = ["score_names"]
+
+_MAX_ENTRIES = 100_000_000  # 6 bytes each
 
 
 def score_names(
@@ -56,7 +61,9 @@ def score_names(
         ConfigError: a setting is unknown or out of range, or a scorer needs a part that is missing.
     """
     pool = [name for name in names if name.confidence > 0]
-    context = ScoringContext(index, evidence=evidence, chat=chat, model=model, sae=sae, seed=seed)
+    context = ScoringContext(
+        _in_memory(index), evidence=evidence, chat=chat, model=model, sae=sae, seed=seed
+    )
     given = dict(settings or {})
     plug_ins = {name: SCORERS.get(name) for name in scorers}
     unused = sorted(set(given) - set(plug_ins))
@@ -79,6 +86,14 @@ def score_names(
             found += plug_in.score(trials, context, configs[name])
             task.advance()
     return ScoreTable(found)
+
+
+def _in_memory(index: Indexed) -> Indexed:
+    """The same index with its lists read at once: one by one, most of the time would go there."""
+    if not isinstance(index, LatentIndex) or int(index.lists.bounds[-1]) > _MAX_ENTRIES:
+        return index
+    bounds = index.lists.bounds
+    return replace(index, lists=CodedLists(bounds, *index.lists.read(0, int(bounds[-1]))))
 
 
 def _chosen(pool: Sequence[Name], latents: Iterable[int] | None, index: Indexed) -> list[Name]:
