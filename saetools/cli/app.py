@@ -26,6 +26,7 @@ from saetools.cli import (
     harvest,
     index,
     name,
+    score,
     search,
     steer,
     store,
@@ -98,6 +99,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "evaluate": evaluate.command,
         "index": index.command,
         "name": name.command,
+        "score": score.command,
     },
     "Look and act": {
         "explore": explore.command,
