@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -72,12 +73,15 @@ class NamingContext:
         sae: the SAE whose latents they are.
         model: the subject model.
         store: the activations that the index was made from.
+        cache: folder where a namer may keep what is dear to find (answers, word vectors); None
+            keeps nothing.
     """
 
     index: LatentIndex
     sae: SAE | None = None
     model: SubjectModel | None = None
     store: ActivationStore | None = None
+    cache: Path | None = None
 
     def need_sae(self, namer: str) -> SAE:
         """The SAE.
@@ -113,8 +117,10 @@ class NamingContext:
 class Namer(Protocol):
     """A way to name latents. It may look at everything of an index but what is held out.
 
-    A namer that needs more than the index also has `needs(config) -> tuple[Part, ...]`, which lets
-    a command load these parts and no others.
+    A namer may have more, as static methods: `needs(config) -> tuple[Part, ...]`, if the index is
+    not enough (a command loads these parts and no others); `preview(context, latents, config) ->
+    str`, what it would ask somebody else, without asking. One that passes on names that other
+    namers gave has `passes_on = True`, and they keep their `namer`.
     """
 
     Config: type[Any]

@@ -1,4 +1,4 @@
-"""Every namer keeps the promises of a namer, the one a user registers in a notebook included."""
+"""Names come with who gave them and their scores, from a user's own namer too."""
 
 import pytest
 
@@ -6,16 +6,11 @@ from saetools.errors import ConfigError
 from saetools.naming import NAMERS, Name, NamerConfig, NamingContext, name_latents
 
 
-@pytest.mark.parametrize("namer", NAMERS.names())
-def test_every_namer_names_live_latents_repeatably(planted, number, namer):
-    plug_in = NAMERS.get(namer)
-    assert plug_in.Config.model_config["frozen"]
-    assert plug_in.Config.model_config["extra"] == "forbid"
-    names = name_latents(planted, namer=namer)
-    assert names == name_latents(planted, namer=namer)
+def test_only_live_latents_are_named_and_by_whom_is_said(planted, number):
+    names = name_latents(planted)
     assert names.get(number("dead")) is None
     assert {name.latent for name in names} <= set(planted.live.tolist())
-    assert {name.namer for name in names} == {namer}
+    assert {name.namer for name in names} == {"top_tokens"}
 
 
 def test_a_namer_of_the_user_is_found_and_scored(planted, number, monkeypatch):
