@@ -1,7 +1,8 @@
 """`saetools testbed names`: how many names of each namer are right, where the truth is known."""
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -17,12 +18,20 @@ from saetools.errors import ConfigError
 if TYPE_CHECKING:  # types only: `--help` must not pay for torch
     from saetools.analysis import LatentIndex
     from saetools.naming import Name, NamesTable
+    from saetools.testbed.latent_truth import LatentTruth
     from saetools.testbed.name_share import NameShare
 
 __all__ = ["command", "run_names"]
 
 _FORMAT = "saetools-name-truth/1"
 _WRITTEN = "names.csv"
+_SHOWN = {
+    "n_live": "live latents",
+    "n_planted": "stand for a planted label with a word",
+    "n_planted_without_word": "for one without (form, mood, ...)",
+    "n_word": "for a plain word",
+    "n_unknown": "for nothing known",
+}
 _N_FIRST = 3  # words of a name that are looked at
 
 
@@ -75,8 +84,8 @@ def run_names(run: RunFolder, *, namers: list[str] | None = None) -> Outcome:
     # heavy: torch
     from saetools.naming import NAMERS, NamesTable
     from saetools.repro import write_json
-    from saetools.testbed.latent_truth import WORD, latent_truths, with_words
-    from saetools.testbed.name_share import SAYABLE, name_share
+    from saetools.testbed.latent_truth import latent_truths, with_words
+    from saetools.testbed.name_share import name_share
 
     index, path = ensure_index(run), run.product("names_truth")
     written = run.load_if_finished("name", NamesTable.load)
@@ -86,45 +95,56 @@ def run_names(run: RunFolder, *, namers: list[str] | None = None) -> Outcome:
         tables, skipped = _named(run, index, namers or NAMERS.names(), strict=namers is not None)
         if written is not None:
             tables[_WRITTEN] = written
-        shares = {
-            name: name_share({n.latent: _said(n) for n in table}, truths)
-            for name, table in tables.items()
+        judged = {
+            namer: _Judged(
+                len(table),
+                sum(name.latent not in truths for name in table),
+                name_share({name.latent: _said(name) for name in table}, truths),
+            )
+            for namer, table in tables.items()
         }
-        layers = [t.layer for t in truths.values()]
-        figures = {
-            "live latents": len(index.live),
-            "stand for a planted label with a word": sum(la in SAYABLE for la in layers),
-            "for a planted label without": sum(la not in (*SAYABLE, WORD) for la in layers),
-            "for a plain word": layers.count(WORD),
-            "for nothing known": len(set(index.live.tolist()) - truths.keys()),
-        }
-        unjudged = {
-            name: sum(n.latent not in truths for n in table) for name, table in tables.items()
-        }
+        counts = _counts(index.live.tolist(), truths)
         content = {
             "format": _FORMAT,
-            "latents": figures,
-            "truths": [t._asdict() for t in truths.values()],
-            "namers": {
-                name: {
-                    "n_named": len(tables[name]),
-                    "n_named_without_truth": unjudged[name],
-                    **{sort: share.as_json() for sort, share in found.items()},
-                }
-                for name, found in shares.items()
-            },
+            "latents": counts,
+            "truths": [truth._asdict() for truth in truths.values()],
+            "namers": {namer: found.as_json() for namer, found in judged.items()},
             "skipped": skipped,
         }
         write_json(path, content)
     return Outcome(
         title=f"compared the names of {', '.join(tables)} with the truth",
-        figures=figures,
-        table=[
-            _row(name, len(tables[name]), unjudged[name], found) for name, found in shares.items()
-        ],
-        text="\n".join(f"{name} was left out: {why}" for name, why in skipped.items()),
+        figures={_SHOWN[key]: n for key, n in counts.items()},
+        table=[_row(namer, found) for namer, found in judged.items()],
+        text="\n".join(f"{namer} was left out: {why}" for namer, why in skipped.items()),
         wrote=(path,),
     )
+
+
+class _Judged(NamedTuple):
+    """A namer's names: how many, how many of latents without a truth, and shares of the others."""
+
+    n_named: int
+    n_unjudged: int
+    shares: "dict[str, NameShare]"
+
+    def as_json(self) -> dict[str, Any]:
+        found = {sort: share.as_json() for sort, share in self.shares.items()}
+        return {"n_named": self.n_named, "n_named_without_truth": self.n_unjudged, **found}
+
+
+def _counts(live: "list[int]", truths: "Mapping[int, LatentTruth]") -> dict[str, int]:
+    from saetools.testbed.latent_truth import WORD  # heavy: torch
+    from saetools.testbed.name_share import SAYABLE
+
+    layers = [truth.layer for truth in truths.values()]
+    return {
+        "n_live": len(live),
+        "n_planted": sum(layer in SAYABLE for layer in layers),
+        "n_planted_without_word": sum(layer not in (*SAYABLE, WORD) for layer in layers),
+        "n_word": layers.count(WORD),
+        "n_unknown": len(set(live) - truths.keys()),
+    }
 
 
 def _named(
@@ -155,14 +175,14 @@ def _said(name: "Name") -> list[str]:
     return said or re.findall(r"\w+", name.name)
 
 
-def _row(name: str, n_named: int, unjudged: int, found: "dict[str, NameShare]") -> dict[str, Any]:
-    row: dict[str, Any] = {"namer": name, "named": n_named}
-    for sort, share in found.items():
+def _row(namer: str, judged: _Judged) -> dict[str, Any]:
+    row: dict[str, Any] = {"namer": namer, "named": judged.n_named}
+    for sort, share in judged.shares.items():
         spelled = share.as_json()
         row[f"{sort}: right"] = f"{share.n_right} of {share.n}, {_spell(spelled['right_fraction'])}"
         row[f"{sort}: of named"] = _spell(spelled["right_of_named"])
         row[f"{sort}: swapped"] = _spell(spelled["swapped_of_named"])
-    row["not judged"] = unjudged
+    row["not judged"] = judged.n_unjudged
     return row
 
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from saetools import progress
 from saetools.analysis.auroc import auroc
-from saetools.analysis.codes import Codes, Entries
+from saetools.analysis.codes import CodeLists, Entries
 from saetools.sae import SAE
 from saetools.store import ActivationStore
 from saetools.testbed.firing import encode_store, firing_f1, frequent, pooled_by_unit
@@ -172,7 +172,7 @@ def _scored(entries: Entries, first: int, last: int, layer: Layer) -> _Best:
     return _Best(latent, f1).best()
 
 
-def _firing(codes: Codes, latents: Ints) -> Entries:
+def _firing(codes: CodeLists, latents: Ints) -> Entries:
     """All entries of the (sorted) latents."""
     found = []
     for first, last in codes.parts():

@@ -14,7 +14,7 @@ import torch
 
 from saetools import progress
 from saetools.analysis.auroc import Pooled, pool_documents
-from saetools.analysis.codes import Codes, CodeWriter, Entries
+from saetools.analysis.codes import CodeLists, CodeWriter, Entries, turn
 from saetools.sae import SAE
 from saetools.store import ActivationStore
 from saetools.testbed.truth import Layer
@@ -27,14 +27,14 @@ Bools = npt.NDArray[np.bool_]
 _BATCH_TOKENS = 8192
 
 
-def encode_store(sae: SAE, store: ActivationStore, folder: Path) -> Codes:
+def encode_store(sae: SAE, store: ActivationStore, folder: Path) -> CodeLists:
     """All activations of an SAE on a store, as files in a folder."""
     writer = CodeWriter(folder, n_latents=sae.config.n_latents)
     with progress.task("encode", total=store.n_tokens, unit="tokens") as task, torch.no_grad():
         for x in _rows(sae, store):
             writer.append(sae.encode(x))
             task.advance(len(x))
-    return writer.close()
+    return turn(writer.close(), folder)
 
 
 def firing_f1(

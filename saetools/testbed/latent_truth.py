@@ -56,7 +56,9 @@ def with_words(truth: WorldTruth, store: ActivationStore, tokenizer: Any) -> Wor
         doc=doc,
     )
     held = np.asarray(store.held_out)[doc]
-    layer = Layer(tuple(words.strings), words.word, np.ones(len(doc), dtype=bool), held)
+    layer = Layer(
+        tuple(words.strings), words.word.astype(np.int64), np.ones(len(doc), dtype=bool), held
+    )
     return WorldTruth({**truth.layers, WORD: layer})
 
 

@@ -72,13 +72,11 @@ def test_names_of_every_namer_are_compared_with_the_truth(
     assert {"labels", "logit_lens", "top_tokens", "vocabulary", "names.csv"} <= set(namers)
     assert set(found["skipped"]) == {"llm", "manual"}
     latents = found["latents"]
-    assert latents["live latents"] == sum(list(latents.values())[1:])
+    assert latents["n_live"] == sum(list(latents.values())[1:])
     best = namers["top_tokens"]["planted"]
-    assert best["n"] == latents["stand for a planted label with a word"]
+    assert best["n"] == latents["n_planted"]
     assert best["right_fraction"]["value"] > 0.8
-    assert best["swapped_of_named"]["high"] < 0.15
-    pointed = namers["vocabulary"]["planted"]
-    assert pointed["right_of_named"]["low"] > pointed["swapped_of_named"]["high"]
+    assert best["right_fraction"]["low"] > best["swapped_of_named"]["high"]
     assert namers["names.csv"]["planted"] == best
     refused = cli("testbed", "names", planted[0], "--namer", "llm")
     assert refused.exit_code == 1

@@ -83,7 +83,7 @@ class Claims:
         }
 
 
-def _inverted(unit: Ints) -> Callable[[int], Ints]:
+def _inverted(unit: npt.NDArray[np.integer]) -> Callable[[int], Ints]:
     """A function that gives the rows of a unit, increasing."""
     order = np.argsort(unit, kind="stable")
     ordered = unit[order]
