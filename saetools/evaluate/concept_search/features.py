@@ -89,7 +89,7 @@ def pool_features(
 def store_features(
     sae: SAE,
     store: ActivationStore,
-    docs: Ints,
+    docs: Sequence[int] | Ints,
     *,
     pooling: Pooling = "max",
     hook_name: str | None = None,
@@ -99,7 +99,7 @@ def store_features(
     Args:
         docs: numbers of the documents wanted, increasing.
     """
-    hook = _hook(sae, hook_name, store)
+    hook, docs = _hook(sae, hook_name, store), np.asarray(docs, dtype=np.int64)
     place = np.full(store.n_docs, -1)
     place[docs] = np.arange(len(docs))
     pooled = pool_batches(
