@@ -17,6 +17,7 @@ from saetools.cli import (
     ablate,
     bench,
     compare,
+    concept,
     config,
     demo,
     doctor,
@@ -25,6 +26,7 @@ from saetools.cli import (
     harvest,
     index,
     name,
+    score,
     search,
     steer,
     store,
@@ -97,6 +99,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "evaluate": evaluate.command,
         "index": index.command,
         "name": name.command,
+        "score": score.command,
     },
     "Look and act": {
         "explore": explore.command,
@@ -119,6 +122,11 @@ _store = typer.Typer(no_args_is_help=True, help="Look into a store of activation
 for _name, _command in store.COMMANDS.items():
     _store.command(_name, help=_help(_command))(_command)
 app.add_typer(_store, name="store", rich_help_panel="Look and act")
+
+_concept = typer.Typer(no_args_is_help=True, help="Find a concept's latents; classify by latents.")
+for _name, _command in concept.COMMANDS.items():
+    _concept.command(_name, help=_help(_command))(_command)
+app.add_typer(_concept, name="concept", rich_help_panel="Look and act")
 
 _testbed = typer.Typer(no_args_is_help=True, help="A world whose truth is known, and its models.")
 for _name, _command in testbed.COMMANDS.items():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # types only: `--help` must not pay for torch
     from saetools.naming import NamesTable
     from saetools.naming.base import Part
 
-__all__ = ["cache_of", "command", "run_name", "with_parts"]
+__all__ = ["cache_of", "command", "parse_latents", "run_name", "with_parts"]
 
 _FIRST_OF, _MANUAL = "first_of", "manual"
 _N_SHOWN = 10
@@ -80,7 +80,7 @@ def command(
     view = View(as_json, quiet)
     chosen = _chosen(run, namer)
     folder = open_run(run, [*chosen, *(overrides or ())], out=out, device=device, seed=seed)
-    wanted = None if latents is None else _parse(latents)
+    wanted = None if latents is None else parse_latents(latents)
     with view.progress():
         outcome = _plan(folder, wanted) if dry_run else run_name(folder, latents=wanted)
     view.show(outcome)
@@ -173,7 +173,7 @@ def _by_namer(names: "NamesTable") -> dict[str, int]:
     return dict(Counter(name.namer for name in names).most_common())
 
 
-def _parse(text: str) -> range | list[int]:
+def parse_latents(text: str) -> range | list[int]:
     """`0:2000` as a range, `3,7,12` as a list."""
     try:
         if ":" in text:

@@ -47,6 +47,7 @@ STAGES = {
     "evaluate": Stage(("evaluate",), ("harvest", "train"), "evaluation.json"),
     "index": Stage(("index",), ("harvest", "train"), "index.h5"),
     "name": Stage(("naming",), ("harvest", "train", "index"), "names.csv"),
+    "score": Stage((), ("harvest", "train", "index", "name"), "scores.json"),
     "ablate": Stage(("concept",), ("harvest", "train", "index"), "ablate.json"),
     "recover": Stage((), ("harvest", "train"), "recovery.json", uses=("name",)),
     "names_truth": Stage((), ("harvest", "train", "index"), "name_truth.json", uses=("name",)),
