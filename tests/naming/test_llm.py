@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from functools import partial
 
 import pytest
@@ -125,6 +126,20 @@ def test_a_chat_that_breaks_keeps_what_was_answered_and_one_that_never_works_is_
 
     with pytest.raises(ChatError, match="wrong key"):
         name_latents(planted, namer="llm", chat=never)
+
+
+def test_a_run_that_is_stopped_sends_no_more_than_is_on_its_way(planted):
+    class Stopped(Recorder):
+        def __call__(self, messages):
+            super().__call__(messages)
+            if len(self.asked) > 1:
+                time.sleep(0.2)  # long enough to be noticed before the next
+            raise KeyboardInterrupt
+
+    chat = Stopped()
+    with pytest.raises(KeyboardInterrupt):
+        name_latents(planted, namer="llm", chat=chat)
+    assert len(chat.asked) < len(planted.live)
 
 
 def test_nobody_to_ask_is_said(planted):
