@@ -46,7 +46,12 @@ FLAGS = {
     "evaluate": WORK | {"--metrics", "--dry-run"},
     "explore": RUN | {"--dry-run"},
     "harvest": WORK | {"--resume", "--no-resume", "--dry-run"},
+    "index": WORK | {"--resume", "--no-resume", "--dry-run"},
     "name": WORK | {"--namer", "--latents", "--dry-run"},
+    "score": WORK
+    | {"--scorers", "--latents", "--judge", "--judge-url", "--max-requests", "--dry-run"},
+    "search": SHARED
+    | {"--quiet", "--device", "--prompt", "--token", "--unit", "--label", "--near", "--top"},
     "steer": TRY | {"--name", "--strength", "--unit"},
     "store info": SHARED,
     "store merge": RUN,

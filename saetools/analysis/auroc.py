@@ -1,18 +1,21 @@
 """How well the strongest activation of a latent in a document tells the document's label.
 
 AUROC: the chance that a document of the label has a larger maximum than one of another label;
-0.5 is chance, 1 is perfect, ties count half.
+0.5 is chance, 1 is perfect, ties count half. Beside it the p value of the Mann-Whitney test, and
+Benjamini-Hochberg over all pairs of latent and label.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
+from scipy.special import ndtr
 
 from saetools.analysis.order import places, weakest_first
 
-__all__ = ["Pooled", "auroc", "pool_documents"]
+__all__ = ["LabelTest", "Pooled", "adjusted", "auroc", "label_test", "pool_documents"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -53,6 +56,17 @@ def pool_documents(
     return Pooled(latent[first], doc[first], value[first], row[first])
 
 
+class LabelTest(NamedTuple):
+    """How well each latent tells each label: AUROC, and the chance to see that much by luck.
+
+    `p_value` is that of the two-sided Mann-Whitney test by the normal approximation, corrected for
+    ties and continuity; 1 where nothing can be said.
+    """
+
+    auroc: Float[np.ndarray, "n_latents n_labels"]
+    p_value: Float[np.ndarray, "n_latents n_labels"]
+
+
 def auroc(
     pooled: Pooled,
     *,
@@ -61,7 +75,21 @@ def auroc(
     n_labels: int,
     docs: npt.NDArray[np.bool_],
 ) -> Float[np.ndarray, "n_latents n_labels"]:
-    """AUROC of each latent for each label against all other documents.
+    """The AUROC that `label_test` finds, without the p value."""
+    return label_test(
+        pooled, n_latents=n_latents, label_of_doc=label_of_doc, n_labels=n_labels, docs=docs
+    ).auroc
+
+
+def label_test(
+    pooled: Pooled,
+    *,
+    n_latents: int,
+    label_of_doc: Ints,
+    n_labels: int,
+    docs: npt.NDArray[np.bool_],
+) -> LabelTest:
+    """AUROC of each latent for each label against all other documents, with its p value.
 
     No (documents × latents) table is built: silent documents are one tie of rank (n_silent + 1)/2.
 
@@ -78,7 +106,8 @@ def auroc(
     silent = n_docs - fires
     order = weakest_first(pooled.latent, pooled.value)
     latent, label = pooled.latent[order], label_of_doc[pooled.doc[order]]
-    rank = silent[latent] + _ranks(latent, pooled.value[order])
+    ties = _ties(latent, pooled.value[order])
+    rank = silent[latent] + np.repeat(ties.rank, ties.size)
     known = label >= 0
     cell = latent[known] * n_labels + label[known]
     shape = (n_latents, n_labels)
@@ -88,16 +117,56 @@ def auroc(
     n_label = np.bincount(members[members >= 0], minlength=n_labels)
     of_silent = (n_label - n_firing) * (silent[:, None] + 1) / 2
     wins = rank_sum + of_silent - n_label * (n_label + 1) / 2
+    pairs = n_label * (n_docs - n_label)
+    tied = np.bincount(ties.latent, weights=_cubes(ties.size), minlength=n_latents)
     with np.errstate(invalid="ignore", divide="ignore"):  # a label of all or no documents: nan
-        return np.asarray(wins / (n_label * (n_docs - n_label)))
+        return LabelTest(
+            np.asarray(wins / pairs), _p_values(wins, pairs, n_docs, tied + _cubes(silent))
+        )
 
 
-def _ranks(latent: Ints, value: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Rank from 1 within each latent of values sorted by (latent, value); ties share the mean."""
+def adjusted(p_value: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Benjamini-Hochberg adjusted p values over all entries that are not nan, which become 1.
+
+    Calling "told" what lies below q leaves a share of at most q false calls, on average (Benjamini
+    and Hochberg 1995; it holds for the positively dependent tests that documents in common make).
+    """
+    q = np.ones(p_value.shape)
+    tested = np.flatnonzero(~np.isnan(p_value))
+    order = tested[np.argsort(p_value.flat[tested], kind="stable")]
+    scaled = p_value.flat[order] * len(order) / np.arange(1, len(order) + 1)
+    q.flat[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    return q
+
+
+def _p_values(
+    wins: npt.NDArray[np.float64], pairs: Ints, n_docs: int, tied: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Two-sided p values; `tied` is Σ (t³ − t) over the ties of each latent."""
+    spread = n_docs + 1 - tied / max(n_docs * (n_docs - 1), 1)
+    deviation = np.sqrt(np.maximum(pairs * spread[:, None], 0) / 12)
+    z = (np.abs(wins - pairs / 2) - 0.5) / deviation
+    return np.asarray(np.where(deviation > 0, np.minimum(2 * ndtr(-z), 1.0), 1.0))
+
+
+class _Ties(NamedTuple):
+    """Runs of equal values: whose they are, their mean rank from 1 within it, and their length."""
+
+    latent: Ints
+    rank: npt.NDArray[np.float64]
+    size: Ints
+
+
+def _ties(latent: Ints, value: npt.NDArray[np.float32]) -> _Ties:
+    """Runs of equal values of values sorted by (latent, value)."""
     if not len(latent):
-        return np.zeros(0)
+        return _Ties(latent, np.zeros(0), latent)
     new = np.r_[True, (latent[1:] != latent[:-1]) | (value[1:] != value[:-1])]
     starts = np.flatnonzero(new)
-    lengths = np.diff(np.r_[starts, len(latent)])
-    mean = places(latent)[starts] + (lengths + 1) / 2
-    return np.asarray(np.repeat(mean, lengths))
+    size = np.diff(np.r_[starts, len(latent)])
+    return _Ties(latent[starts], places(latent)[starts] + (size + 1) / 2, size)
+
+
+def _cubes(size: Ints) -> npt.NDArray[np.float64]:
+    wide = size.astype(np.float64)
+    return wide**3 - wide

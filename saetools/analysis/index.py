@@ -5,89 +5,33 @@ namer needs neither the store nor the model.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Float64, Int8, Int64
 
 from saetools.analysis.contexts import HELD_OUT, SPREAD, TOP, ContextTable
 from saetools.analysis.index_file import read_index, write_index
+from saetools.analysis.logit_lens import LogitTable
+from saetools.analysis.neighbours import Neighbours
+from saetools.analysis.postings import CodedLists, DocTokens, Lists, Postings, decode
+from saetools.analysis.prompt import PromptReading, read_prompt
 from saetools.analysis.show import concepts_html
 from saetools.analysis.tables import DocTable, LabelTable, LatentStats
 from saetools.analysis.units import UnitTable
+from saetools.analysis.views import ConceptHit, Context, LatentHit, LatentView
 from saetools.errors import UnknownNameError, nearest
+from saetools.models.base import SubjectModel
+from saetools.sae import SAE
 
-__all__ = ["ConceptHit", "Context", "LatentHit", "LatentIndex", "LatentView"]
+__all__ = ["LatentIndex"]
 
 ContextKind = Literal["top", "spread", "held_out"]
 _KINDS: dict[ContextKind, int] = {"top": TOP, "spread": SPREAD, "held_out": HELD_OUT}
-
-
-@dataclass(frozen=True)
-class Context:
-    """A stretch of a document around the token on which a latent fires most.
-
-    Args:
-        tokens: readable tokens; joined they are the text.
-        acts: the latent's activation on each.
-        peak: place of the strongest token of the document in `tokens`.
-        doc: number of the document in the store.
-        label: its label, None if it has none.
-        title: its title, None if it has none.
-    """
-
-    tokens: list[str]
-    acts: list[float]
-    peak: int
-    doc: int
-    label: str | None
-    title: str | None
-
-
-@dataclass(frozen=True)
-class LatentView:
-    """One latent.
-
-    Args:
-        latent: its number.
-        firing_rate: share of tokens on which it fires.
-        max_act: its largest activation.
-        examples: best training documents, strongest first, one context a document.
-    """
-
-    latent: int
-    firing_rate: float
-    max_act: float
-    examples: list[Context]
-
-
-@dataclass(frozen=True)
-class ConceptHit:
-    """The latent that tells a label best: chosen on training documents, tested on held-out ones.
-
-    AUROC is the chance that a document of the label activates the latent more than one without it;
-    0.5 is chance, 1 is perfect.
-    """
-
-    label: str
-    latent: int
-    auroc_train: float
-    auroc_held_out: float
-    n_docs_train: int
-    n_docs_held_out: int
-
-
-@dataclass(frozen=True)
-class LatentHit:
-    """A latent that a search found, with the share of its activation that speaks for it."""
-
-    latent: int
-    score: float
-    reason: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,7 +46,19 @@ class LatentIndex:
         source: config of the SAE and manifest of the store.
         stats, label_table, contexts, docs: the tables.
         token_texts: readable tokens that `contexts.token` numbers.
-        units: words ("word"), words before ("previous") and pairs ("bigram") of each latent.
+        units: words ("word"), words before ("previous"), pairs ("bigram") and words after ("next")
+            of each latent.
+        decoder_neighbours: live latents by the cosine of their decoder rows.
+        coactivation: live latents that fire on the same training tokens, by the correlation phi.
+        level: of a Matryoshka SAE, which width a latent belongs to, 0 the narrowest; else 0.
+        lists: every activation, coded; `postings` reads them.
+        doc_tokens: the tokens of every document.
+        widths: prefix sizes of a Matryoshka SAE, else empty.
+        parents: of a Matryoshka SAE, latents of narrower levels that fire on at least half of a
+            latent's training tokens, by that share, and at least twice as often as elsewhere.
+        children: the same seen from the parent: latents of wider levels, by the share of their own
+            tokens.
+        logits: next tokens that each latent speaks for and against; language models only.
     """
 
     hook_name: str
@@ -116,6 +72,15 @@ class LatentIndex:
     docs: DocTable
     token_texts: list[str]
     units: Mapping[str, UnitTable]
+    decoder_neighbours: Neighbours
+    coactivation: Neighbours
+    level: Int8[np.ndarray, " n_latents"]
+    lists: Lists
+    doc_tokens: DocTokens
+    widths: list[int] = field(default_factory=list)
+    parents: Neighbours | None = None
+    children: Neighbours | None = None
+    logits: LogitTable | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write one HDF5 file; a reader of `path` sees the old file or the whole new one."""
@@ -129,6 +94,11 @@ class LatentIndex:
             FormatError: there is no such file, or it is no index of this format.
         """
         return cls(**read_index(Path(path)))
+
+    def in_memory(self) -> "LatentIndex":
+        """The same index, which no longer reads from its file."""
+        lists = CodedLists(self.lists.bounds, *self.lists.read(0, int(self.lists.bounds[-1])))
+        return replace(self, lists=lists, units=dict(self.units))
 
     @property
     def n_latents(self) -> int:
@@ -213,6 +183,63 @@ class LatentIndex:
         wanted = _KINDS[kind]
         return [self._context(i) for i in part if self.contexts.kind[i] == wanted]
 
+    def postings(self, latent: int) -> Postings:
+        """Every activation of a latent, by document and place in it, in the order of the corpus.
+
+        Values are off by at most 1/2048 of themselves (float16 on disk). Held-out documents are
+        among them: `docs.held_out` tells.
+        """
+        latent = self._known(latent)
+        start, stop = int(self.lists.bounds[latent]), int(self.lists.bounds[latent + 1])
+        row, value = decode(self.lists.read(start, stop), largest=float(self.stats.max_act[latent]))
+        doc = np.searchsorted(self.doc_tokens.bounds, row, side="right") - 1
+        pos = row - self.doc_tokens.bounds[doc]
+        return Postings(doc.astype(np.int32), pos.astype(np.int32), value)
+
+    def tokens_of(self, doc: int) -> list[str]:
+        """Readable tokens of a document; joined they are its text.
+
+        Raises:
+            UnknownNameError: there is no such document.
+        """
+        return [self.token_texts[token] for token in self.doc_tokens.of(self._known_doc(doc))]
+
+    def context_at(self, latent: int, doc: int, pos: int, *, window: int | None = None) -> Context:
+        """The tokens around any place of any document, with a latent's activations there.
+
+        Args:
+            latent: its number.
+            doc: number of the document.
+            pos: place among its tokens, from 0.
+            window: tokens on each side; as in the examples by default.
+        """
+        tokens, found = self.tokens_of(doc), self.postings(latent)
+        if not 0 <= pos < len(tokens):
+            raise UnknownNameError(
+                f"there is no place {pos} in document {doc}; it has {len(tokens)} tokens"
+            )
+        width = self.window if window is None else window
+        start, stop = max(pos - width, 0), min(pos + width + 1, len(tokens))
+        inside = (found.doc == doc) & (found.pos >= start) & (found.pos < stop)
+        acts = np.zeros(stop - start, dtype=np.float32)
+        acts[found.pos[inside] - start] = found.value[inside]
+        return Context(
+            tokens=tokens[start:stop],
+            acts=acts.tolist(),
+            peak=pos - start,
+            doc=doc,
+            label=self.docs.label[doc],
+            title=self.docs.title[doc],
+        )
+
+    def fires_on(self, model: SubjectModel, sae: SAE, text: str) -> PromptReading:
+        """Which latents fire on a text, and on which of its tokens.
+
+        Raises:
+            ShapeError: the SAE or the model is not of this index.
+        """
+        return read_prompt(model, sae, text, hook_name=self.hook_name)
+
     def best_latents(self, label: str, *, top: int = 10) -> Int64[np.ndarray, " m"]:
         """Latents that tell a label best on training documents, best first, live ones only.
 
@@ -246,27 +273,42 @@ class LatentIndex:
             hits.extend(hit for hit in found if np.isfinite(hit.auroc_train))  # nan: all have it
         return sorted(hits, key=lambda hit: (-hit.auroc_train, hit.label, hit.latent))[:top]
 
+    def on_word(self, word: str, *, unit: str = "word", top: int = 10) -> list[LatentHit]:
+        """Latents that spend their training activation on one word, the largest share first.
+
+        Args:
+            word: in any case. A pair is spelled with a space between.
+            unit: "word" for latents that fire on it, "previous" for those that fire right after it,
+                "next" for those that fire right before it, "bigram" for pairs.
+            top: latents returned.
+
+        Raises:
+            UnknownNameError: there is no such kind of unit.
+        """
+        if unit not in self.units:
+            raise UnknownNameError(
+                f"there are no units '{unit}' in the index; it has {', '.join(self.units)}"
+            )
+        share = self._share_on([word], unit)
+        said = {"previous": "fires after", "next": "fires before"}.get(unit, "fires on")
+        return _hits(share, [f"{said} '{word}'"] * self.n_latents, top)
+
     def search(self, text: str, *, top: int = 10) -> list[LatentHit]:
         """Latents whose activation falls on the words of `text`, or that tell it as a label.
 
         A word scores the share of a latent's training activation on it; several words add up. A
-        label scores 2 · AUROC - 1 on training documents.
+        label scores 2 · AUROC - 1 on training documents. Names are searched by
+        `saetools.naming.NameSearch`.
         """
         wanted = text.casefold().split()
-        table = self.units["word"]
-        known = [u for u, spelled in enumerate(table.strings) if spelled.casefold() in wanted]
-        hit = np.isin(table.unit, known)
-        latent = np.repeat(np.arange(self.n_latents), np.diff(table.bounds))
-        mass = np.bincount(latent[hit], weights=table.mass_train[hit], minlength=self.n_latents)
-        score = mass / np.maximum(self.stats.mass_train, 1e-12)
+        score = self._share_on(wanted, "word")
         reason = np.where(score > 0, f"fires on '{text}'", "").astype(object)
         for column, label in enumerate(self.labels):
             if label.casefold() in (text.casefold(), *wanted):
                 told = 2 * self.auroc_train[:, column].astype(np.float64) - 1
                 reason[told > score] = f"tells the label '{label}'"
                 score = np.maximum(score, told)
-        order = np.argsort(-score, kind="stable")[:top]
-        return [LatentHit(int(i), float(score[i]), str(reason[i])) for i in order if score[i] > 0]
+        return _hits(score, reason.tolist(), top)
 
     def __repr__(self) -> str:
         return (
@@ -276,6 +318,23 @@ class LatentIndex:
 
     def _repr_html_(self) -> str:
         return concepts_html(repr(self), self.concepts(), self.examples)
+
+    def _share_on(self, words: list[str], unit: str) -> npt.NDArray[np.float64]:
+        """Share of each latent's training activation on some words."""
+        table, folded = self.units[unit], {word.casefold() for word in words}
+        if unit not in self._folded:
+            self._folded[unit] = [text.casefold() for text in table.strings]
+        wanted = np.array([text in folded for text in self._folded[unit]], dtype=bool)
+        hit = np.flatnonzero(wanted[table.unit]) if len(wanted) else np.zeros(0, dtype=np.int64)
+        latent = np.searchsorted(table.bounds, hit, side="right") - 1
+        mass = np.bincount(latent, weights=table.mass_train[hit], minlength=self.n_latents)
+        share: npt.NDArray[np.float64] = mass / np.maximum(self.stats.mass_train, 1e-12)
+        return share
+
+    @cached_property
+    def _folded(self) -> dict[str, list[str]]:
+        """Units as they are compared, by kind; filled when a kind is first searched."""
+        return {}
 
     @cached_property
     def _bounds(self) -> npt.NDArray[np.int64]:
@@ -288,6 +347,13 @@ class LatentIndex:
                 f"there is no latent {latent}; this SAE has the latents 0 to {self.n_latents - 1}"
             )
         return int(latent)
+
+    def _known_doc(self, doc: int) -> int:
+        if not 0 <= doc < len(self.docs.held_out):
+            raise UnknownNameError(
+                f"there is no document {doc}; the index has {len(self.docs.held_out)}, from 0"
+            )
+        return int(doc)
 
     def _hit(self, latent: int, column: int) -> ConceptHit:
         return ConceptHit(
@@ -311,3 +377,9 @@ class LatentIndex:
             label=self.docs.label[doc],
             title=self.docs.title[doc],
         )
+
+
+def _hits(score: npt.NDArray[np.float64], reasons: list[str], top: int) -> list[LatentHit]:
+    """The best positive scores; of equal ones the lower number first."""
+    order = np.argsort(-score, kind="stable")[:top].tolist()
+    return [LatentHit(i, float(score[i]), str(reasons[i])) for i in order if score[i] > 0]

@@ -41,6 +41,9 @@ class LabelTable:
         names: the labels that have enough documents in both.
         n_docs_train, n_docs_held_out: documents of each label.
         auroc_train, auroc_held_out: chance is 0.5, higher is better.
+        q_train: Mann-Whitney p value of the training AUROC, Benjamini-Hochberg adjusted over all
+            pairs of live latent and label; 1 for a latent that is silent in training. Below q, on
+            average at most a share q tells nothing.
     """
 
     names: list[str]
@@ -48,6 +51,7 @@ class LabelTable:
     n_docs_held_out: Int64[np.ndarray, " n_labels"]
     auroc_train: Float32[np.ndarray, "n_latents n_labels"]
     auroc_held_out: Float32[np.ndarray, "n_latents n_labels"]
+    q_train: Float32[np.ndarray, "n_latents n_labels"]
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,15 @@ class DocTable:
 
 
 def latent_stats(
-    entries: Entries, first: int, last: int, *, held_out_row: npt.NDArray[np.bool_]
+    entries: Entries, first: int, last: int, *, held_out: npt.NDArray[np.bool_]
 ) -> LatentStats:
-    """Figures of the latents `first` to `last - 1` from all their activations."""
+    """Figures of the latents `first` to `last - 1` from all their activations.
+
+    `held_out` says of each activation whether its document is held out.
+    """
     n = last - first
     latent, value = entries.latent - first, entries.value
-    train = ~held_out_row[entries.row]
+    train = ~held_out
     max_act = np.zeros(n, dtype=np.float32)
     np.maximum.at(max_act, latent, value)
     with np.errstate(invalid="ignore"):

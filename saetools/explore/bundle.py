@@ -1,16 +1,17 @@
-"""The data of a page as text: a JSON head and a body of typed arrays, both gzipped and in base64.
+"""The data of an explorer: a JSON head and a body of typed arrays, both gzipped.
 
 Twenty thousand latents have some six million tokens of context; as JSON that is 60 MB and a slow
-start, as arrays a quarter of it. Base64 has no `<`, so no text of a corpus can end the element that
-holds it. `static/bundle.js` is the reader.
+start, as arrays a quarter of it. A page holds both in base64, which has no `<`, so no text of a
+corpus can end the element that holds it; a widget is sent the bytes. `static/unpack.js` is the
+reader.
 """
 
-import base64
 import gzip
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,12 @@ class Bundle:
     head: Mapping[str, Any]
     arrays: Mapping[str, npt.NDArray[Any]]
 
-    def encoded(self) -> tuple[str, str]:
-        """Head and body as base64 of gzip; equal data give equal text."""
+    def encoded(self) -> tuple[bytes, bytes]:
+        """Head and body, gzipped; equal data give equal bytes."""
+        return self._encoded
+
+    @cached_property
+    def _encoded(self) -> tuple[bytes, bytes]:
         # Widest first, so that every array starts at a multiple of its item size.
         ordered = sorted(self.arrays.items(), key=lambda item: -item[1].dtype.itemsize)
         listing = [
@@ -65,5 +70,5 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _packed(data: bytes) -> str:
-    return base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode("ascii")
+def _packed(data: bytes) -> bytes:
+    return gzip.compress(data, compresslevel=6, mtime=0)

@@ -24,9 +24,9 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Packed:
-    """A part of a bundle: lists of distinct texts for the head, and arrays that point into them."""
+    """A part of a bundle: texts and figures for the head, and arrays that go with them."""
 
-    texts: dict[str, list[str]]
+    texts: dict[str, Any]
     arrays: dict[str, Array]
 
 

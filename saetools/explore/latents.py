@@ -1,5 +1,6 @@
 """The latents of an index as columns for the page: figures, names, best labels, concepts."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ __all__ = [
     "figure_columns",
     "label_columns",
     "name_columns",
+    "score_columns",
 ]
 
 N_BEST_LABELS = 3
 _TELLING = 0.6
 _MAX_CONCEPTS = 40
+_NOTES = {"Held-out precision": "share of its held-out activation on the words of the name"}
 
 Array = npt.NDArray[Any]
 
@@ -38,7 +41,7 @@ def figure_columns(index: LatentIndex) -> dict[str, Array]:
 def name_columns(
     names: NamesTable | None, n_latents: int
 ) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Names, rationales and namers for the head; confidence and held-out precision, NaN if none."""
+    """Names, rationales and namers for the head, and what the table itself says of each name."""
     confidence, precision = np.full((2, n_latents), np.nan, dtype=np.float32)
     texts: list[str | None] = [None] * n_latents
     rationales: dict[str, str] = {}
@@ -56,7 +59,36 @@ def name_columns(
         if name.rationale:
             rationales[str(name.latent)] = name.rationale
     head = {"names": texts, "rationales": rationales, "namers": namers}
-    return head, {"confidence": confidence, "precision": precision}
+    return head, {"Held-out precision": precision, "Confidence": confidence}
+
+
+def score_columns(
+    scores: Mapping[str, Array] | None, of_names: Mapping[str, Array], n_latents: int
+) -> tuple[list[dict[str, Any]], dict[str, Array]]:
+    """Scores as columns: the caller's first, then those of the names; all NaN is no column.
+
+    Returns what the head lists of them, best known first, and float32 arrays score_0, score_1 ...
+
+    Raises:
+        ShapeError: a column has another length than there are latents.
+    """
+    listed: list[dict[str, Any]] = []
+    arrays: dict[str, Array] = {}
+    for name, values in {**(scores or {}), **of_names}.items():
+        column = np.asarray(values, dtype=np.float32)
+        if column.shape != (n_latents,):
+            raise ShapeError(
+                f"the score {name!r} has shape {column.shape}; explore takes one number for each "
+                f"of the {n_latents} latents, NaN where there is none"
+            )
+        if np.isfinite(column).any():
+            key = f"score_{len(listed)}"
+            about = name in of_names or scores is not None
+            listed.append(
+                {"name": name, "array": key, "note": _NOTES.get(name), "about_name": about}
+            )
+            arrays[key] = column
+    return listed, arrays
 
 
 def label_columns(index: LatentIndex) -> dict[str, Array]:

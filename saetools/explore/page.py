@@ -10,15 +10,29 @@ import html
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from saetools.explore.bundle import Bundle
+from saetools.explore.esm import explorer_esm
+from saetools.explore.live import Live
+from saetools.explore.static_files import static_text
 
-__all__ = ["COMPARISON", "EVALUATION", "EXPLORER", "Assets", "HtmlPage", "Page", "assemble"]
+if TYPE_CHECKING:  # anywidget is an extra; a type only
+    from saetools.explore.widget import ExplorerWidget
+
+__all__ = [
+    "COMPARISON",
+    "EVALUATION",
+    "Assets",
+    "HtmlPage",
+    "Page",
+    "assemble",
+    "assemble_explorer",
+]
 
 
 class Assets(NamedTuple):
@@ -29,66 +43,33 @@ class Assets(NamedTuple):
     scripts: tuple[str, ...]
 
 
-EXPLORER = Assets(
-    "page.html",
-    ("theme.css", "overview.css", "explorer.css", "narrow.css"),
-    (
-        "dom.js",
-        "format.js",
-        "tooltip.js",
-        "unpack.js",
-        "bundle.js",
-        "search.js",
-        "state.js",
-        "theme.js",
-        "chart.js",
-        "charts.js",
-        "overview.js",
-        "contexts.js",
-        "list.js",
-        "detail.js",
-        "boot.js",
-        "app.js",
-    ),
+_SHARED = (
+    "dom.js",
+    "ids.js",
+    "format.js",
+    "width.js",
+    "tooltip.js",
+    "unpack.js",
+    "embedded.js",
+    "theme.js",
+    "chart.js",
+    "runs.js",
 )
 COMPARISON = Assets(
     "compare.html",
     ("theme.css", "overview.css", "narrow.css", "compare.css"),
-    (
-        "dom.js",
-        "format.js",
-        "tooltip.js",
-        "unpack.js",
-        "theme.js",
-        "chart.js",
-        "runs.js",
-        "pareto.js",
-        "reading.js",
-        "curves.js",
-        "table.js",
-        "boot.js",
-        "compare.js",
-    ),
+    (*_SHARED, "pareto.js", "reading.js", "curves.js", "table.js", "boot.js", "compare.js"),
 )
 EVALUATION = Assets(
     "evaluation.html",
     ("theme.css", "overview.css", "narrow.css", "compare.css", "evaluation.css"),
-    (
-        "dom.js",
-        "format.js",
-        "tooltip.js",
-        "unpack.js",
-        "theme.js",
-        "chart.js",
-        "runs.js",
-        "reading.js",
-        "intervals.js",
-        "series.js",
-        "boot.js",
-        "evaluation.js",
-    ),
+    (*_SHARED, "reading.js", "intervals.js", "series.js", "boot.js", "evaluation.js"),
 )
 _EMBED_LIMIT_BYTES = 24_000_000
+_INSTALL = (
+    "This is the page, which cannot ask Python anything. For the widget, which reads your texts, "
+    "steers and keeps the names you give, install <code>saetools[notebook]</code> (anywidget)."
+)
 
 
 class HtmlPage:
@@ -129,7 +110,7 @@ class HtmlPage:
             )
         # Without allow-same-origin the page cannot reach the notebook around it.
         return (
-            f'<iframe sandbox="allow-scripts" srcdoc="{html.escape(self.html)}" '
+            f'<iframe sandbox="allow-scripts allow-downloads" srcdoc="{html.escape(self.html)}" '
             'style="width:100%;height:820px;border:1px solid #8884;border-radius:8px" '
             'title="saetools page"></iframe>'
         )
@@ -137,17 +118,23 @@ class HtmlPage:
 
 @dataclass(frozen=True, repr=False)
 class Page(HtmlPage):
-    """One self-contained HTML page about the latents of an SAE.
+    """Everything about the latents of an SAE: a page on disk, a widget in a notebook.
+
+    In Jupyter it shows itself as `widget` where anywidget is installed, and as the page in a
+    sandboxed frame where it is not.
 
     Args:
         html: the whole page.
         n_latents: how many latents it shows.
         path: where it was written, None if it was not.
+        live: what answers the widget's questions: model, SAE, names.
     """
 
     html: str
     n_latents: int
     path: Path | None = None
+    bundle: Bundle | None = field(default=None, compare=False)
+    live: Live | None = field(default=None, compare=False)
 
     def save(self, path: str | Path) -> "Page":
         """Write the page; a reader of `path` sees the old file or the whole new one.
@@ -156,15 +143,45 @@ class Page(HtmlPage):
         """
         return replace(self, path=self._write(path))
 
+    @cached_property
+    def widget(self) -> "ExplorerWidget":
+        """The same as an anywidget: `page.widget.selected`, `page.widget.names`.
+
+        Raises:
+            ConfigError: anywidget is not installed.
+        """
+        # optional: anywidget brings ipywidgets and traitlets
+        from saetools.explore.widget import make_widget
+
+        assert self.bundle is not None, "explore gives every page its bundle"
+        assert self.live is not None, "explore gives every page what answers for it"
+        return make_widget(self.bundle, self.live)
+
     def _about(self) -> str:
         return f"{self.n_latents:,} latents"
 
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        if self.bundle is None or find_spec("anywidget") is None:
+            return {"text/plain": repr(self), "text/html": f"{self._repr_html_()}<p>{_INSTALL}</p>"}
+        return self.widget._repr_mimebundle_(**kwargs)
 
-def assemble(bundle: Bundle, *, title: str, assets: Assets = EXPLORER) -> str:
-    """Fill the template; the only text of a user that is markup is the escaped title."""
-    style = "\n".join(_asset(name) for name in assets.styles)
-    script = _script(assets.scripts)
-    head, body = bundle.encoded()
+
+def assemble(bundle: Bundle, *, title: str, assets: Assets) -> str:
+    """A page of classic scripts; the only text of a user that is markup is the escaped title."""
+    style = "\n".join(static_text(name) for name in assets.styles)
+    return _fill(assets.template, bundle, title=title, style=style, script=_script(assets.scripts))
+
+
+def assemble_explorer(bundle: Bundle, *, title: str) -> str:
+    """The explorer's page: the widget's own module, mounted on a document that has the data."""
+    mount = "\n".join(static_text(name) for name in ("embedded.js", "mount.js"))
+    script = f"{explorer_esm()}{mount}"
+    style = static_text("document.css")
+    return _fill("page.html", bundle, title=title, style=style, script=script)
+
+
+def _fill(template: str, bundle: Bundle, *, title: str, style: str, script: str) -> str:
+    head, body = (base64.b64encode(part).decode("ascii") for part in bundle.encoded())
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -178,16 +195,11 @@ def assemble(bundle: Bundle, *, title: str, assets: Assets = EXPLORER) -> str:
         "script": script,
     }
     # One pass: a part is never searched for the names of other parts.
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset(assets.template))
-
-
-@cache
-def _asset(name: str) -> str:
-    return files("saetools.explore").joinpath("static", name).read_text(encoding="utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], static_text(template))
 
 
 def _script(names: Sequence[str]) -> str:
-    body = "\n".join(_asset(name) for name in names)
+    body = "\n".join(static_text(name) for name in names)
     return f'(() => {{\n"use strict";\n{body}\n}})();'
 
 

@@ -51,6 +51,10 @@ def test_files_that_are_no_index_are_refused_by_name(known, tmp_path):
         LatentIndex.load(tmp_path / "i.h5")
     with h5py.File(tmp_path / "i.h5", "a") as file:
         file.attrs["format"] = "saetools-index/1"
+    with pytest.raises(FormatError, match="an older saetools wrote it"):
+        LatentIndex.load(tmp_path / "i.h5")
+    with h5py.File(tmp_path / "i.h5", "a") as file:
+        file.attrs["format"] = "saetools-index/2"
         del file["stats/max_act"]
     with pytest.raises(FormatError, match="damaged"):
         LatentIndex.load(tmp_path / "i.h5")

@@ -1,9 +1,8 @@
 """A planted index of any size, planted run folders, and a real Chromium to look at pages with."""
 
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saetools.analysis import LatentIndex, UnitTable
+from saetools.analysis import LatentIndex, LogitTable, Neighbours, UnitTable
 from saetools.analysis.contexts import SPREAD, TOP, ContextTable
+from saetools.analysis.postings import CodedLists, DocTokens
 from saetools.analysis.tables import DocTable, LabelTable, LatentStats
 from saetools.evaluate import EvaluationReport, Figure
 from saetools.naming import NamesTable
@@ -24,6 +24,7 @@ from saetools.train.sink import SinkContext, open_sinks
 
 IndexMaker = Callable[..., LatentIndex]
 PageReader = Callable[..., str]
+PageOpener = Callable[..., Any]
 
 N_DOCS, WINDOW, N_BINS = 40, 4, 20
 FILLER = [f" filler{i}" for i in range(60)]
@@ -82,7 +83,66 @@ def planted_index(n_latents: int, *, n_top: int = 3, extra: str | None = None) -
         ),
         token_texts=texts,
         units={"word": _words(n_latents, n_fired, largest)},
+        decoder_neighbours=_ring(dead),
+        coactivation=Neighbours.none(n_latents),
+        level=np.zeros(n_latents, dtype=np.int8),
+        lists=CodedLists(
+            np.zeros(n_latents + 1, dtype=np.int64),
+            np.zeros(0, dtype=np.uint32),
+            np.zeros(0, dtype=np.float16),
+        ),
+        doc_tokens=DocTokens(np.zeros(N_DOCS + 1, dtype=np.int64), np.zeros(0, dtype=np.int32)),
     )
+
+
+def rich_index(n_latents: int, *, extra: str | None = None) -> LatentIndex:
+    """A planted index in whose document d latents d and d + N_DOCS fire on the second token.
+
+    Latent i + 1 is the child of latent i for even i; three latents in a row fire together, and
+    each makes its own word likelier. There are two width levels, the first of n_latents // 2.
+    """
+    index = planted_index(n_latents, extra=extra)
+    live = index.live
+    first = live - live % 3
+    together, parents, children = (Neighbours.none(n_latents) for _ in range(3))
+    for slot, step in enumerate((1, 2)):
+        other = first + (live - first + step) % 3
+        fits = (other < n_latents) & np.isin(other, live)
+        together.ids[live[fits], slot] = other[fits]
+        together.scores[live[fits], slot] = 0.8 / step
+    even = live[(live % 2 == 0) & np.isin(live + 1, live)]
+    parents.ids[even + 1, 0], parents.scores[even + 1, 0] = even, 0.75
+    children.ids[even, 0], children.scores[even, 0] = even + 1, 0.75
+    tokens = [f" likely{i}" for i in range(n_latents)]
+    every = np.arange(n_latents, dtype=np.int32)[:, None]
+    z = np.full((n_latents, 1), 7.5, dtype=np.float32)
+    logits = LogitTable(tokens, every, every[::-1].copy(), z, -z)
+    doc_token = np.zeros((N_DOCS, 5), dtype=np.int32)
+    doc_token[:] = np.arange(5)
+    doc_token[:, 1] = len(FILLER) + np.arange(N_DOCS) % n_latents
+    firing = live[live < 2 * N_DOCS]
+    row = (firing % N_DOCS) * 5 + 1
+    share = np.where(firing < N_DOCS, 1.0, 0.5).astype(np.float16)
+    bounds = np.searchsorted(firing, np.arange(n_latents + 1)).astype(np.int64)
+    return replace(
+        index,
+        coactivation=together,
+        parents=parents,
+        children=children,
+        widths=[n_latents // 2, n_latents],
+        level=(np.arange(n_latents) >= n_latents // 2).astype(np.int8),
+        logits=logits,
+        lists=CodedLists(bounds, row.astype(np.uint32), share),
+        doc_tokens=DocTokens(np.arange(N_DOCS + 1) * 5, doc_token.ravel()),
+    )
+
+
+def _ring(dead: np.ndarray) -> Neighbours:
+    """The latents before and after a live one are its neighbours, at cosines 0.9 and 0.8."""
+    ring, (live,) = Neighbours.none(len(dead)), np.nonzero(~dead)
+    ring.ids[live, :2] = np.stack([np.roll(live, 1), np.roll(live, -1)], axis=1)
+    ring.scores[live, :2] = 0.9, 0.8
+    return ring
 
 
 def _labels(n_latents: int, dead: np.ndarray) -> LabelTable:
@@ -91,7 +151,8 @@ def _labels(n_latents: int, dead: np.ndarray) -> LabelTable:
     train[1, 0], train[2, 1] = 0.97, 0.88
     train[dead] = 0.5
     counts = np.array([18, 18])
-    return LabelTable(["animals", "places"], counts, counts // 9 * 4, train, train - 0.03)
+    q = np.where(train > 0.8, 1e-4, 1.0).astype(np.float32)
+    return LabelTable(["animals", "places"], counts, counts // 9 * 4, train, train - 0.03, q)
 
 
 def _words(n_latents: int, n_fired: np.ndarray, largest: np.ndarray) -> UnitTable:
@@ -124,31 +185,81 @@ def names() -> NamesTable:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> str:
-    """Path of a Chromium that starts here."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
-    if found is None:
-        pytest.skip("needs Chromium on the path to open the page")
-    return found
+def make_rich_index() -> IndexMaker:
+    """Builds planted indexes that have everything: families, logit lens, tokens of documents."""
+    return rich_index
 
 
 @pytest.fixture(scope="session")
-def read_page(chromium: str) -> Iterator[PageReader]:
-    """Open a page in headless Chromium and return its document once its script has run."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+def browser() -> Iterator[Any]:
+    """A headless Chromium of the system's, driven by Playwright."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="needs playwright (extra `dev`) to drive a browser"
+    )
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+    if found is None:
+        pytest.skip("needs Chromium on the path to open the page")
+    with playwright.sync_playwright() as play:
+        running = play.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield running
+        running.close()
 
-        @cache
-        def read(path: Path, *, hash: str = "", size: tuple[int, int] = (1280, 900)) -> str:
-            command = [
-                chromium, "--headless", "--no-sandbox", "--disable-gpu",
-                "--disable-background-networking", "--no-first-run",
-                f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}",
-                "--virtual-time-budget=8000", "--dump-dom", path.resolve().as_uri() + hash,
-            ]  # fmt: skip
-            done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
-            return done.stdout
 
-        yield read
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[PageOpener]:
+    """Open pages; at the end of the test, none of them had an error or broke its own policy."""
+    contexts: list[Any] = []
+    problems: list[str] = []
+
+    def open_(
+        path: Path, *, hash: str = "", size: tuple[int, int] = (1280, 900), **how: Any
+    ) -> Any:
+        context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, accept_downloads=True, **how
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(8_000)
+        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda r: problems.append(r.url) if r.url.startswith("http") else None)
+        page.add_init_script(
+            "addEventListener('securitypolicyviolation', (e) => console.error(e.blockedURI));"
+        )
+        page.goto(path.resolve().as_uri() + hash)
+        page.wait_for_selector("html[data-ready], html[data-error]", timeout=60_000)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+@pytest.fixture(scope="session")
+def read_page(browser: Any) -> PageReader:
+    """Open a page and return its document, the shadow root in it, once its script has run."""
+
+    @cache
+    def read(path: Path, *, hash: str = "", size: tuple[int, int] = (1280, 900)) -> str:
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]})
+        page = context.new_page()
+        page.goto(path.resolve().as_uri() + hash)
+        page.wait_for_selector("html[data-ready], html[data-error]", timeout=60_000)
+        page.wait_for_timeout(150)  # charts and rows are drawn in the frame that follows
+        whole: str = page.evaluate(
+            """() => {
+              const mount = document.querySelector("#saetools > div");
+              const inner = mount?.shadowRoot?.innerHTML ?? "";
+              return document.documentElement.outerHTML + inner;
+            }"""
+        )
+        context.close()
+        return whole
+
+    return read
 
 
 _NORMS = Spread(10, 1.0, 1.0, 1.0, 0.9, 1.1, 0.0)

@@ -160,7 +160,7 @@ def test_the_page_refers_to_nothing_outside(make_run: RunMaker, tmp_path: Path) 
 
 def test_a_notebook_shows_the_comparison_in_a_sandbox(make_run: RunMaker, tmp_path: Path) -> None:
     shown = compare([make_run(tmp_path / "a", fvu=0.2, l0=8)])._repr_html_()
-    assert 'sandbox="allow-scripts"' in shown
+    assert 'sandbox="allow-scripts allow-downloads"' in shown
     assert "allow-same-origin" not in shown
 
 

@@ -1,6 +1,5 @@
 """What goes into the page: packed contexts and words, neighbours, figures, plots."""
 
-import base64
 import gzip
 import json
 from collections.abc import Callable
@@ -8,16 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from saetools.analysis import LatentIndex
-from saetools.errors import FormatError
+from saetools.errors import FormatError, ShapeError
 from saetools.evaluate import ConceptAblationReport, EvaluationReport, Figure, ProbeRow
 from saetools.explore.bundle import NONE_16, NONE_32, Bundle
 from saetools.explore.contexts import pack_contexts, pack_words
 from saetools.explore.figures import evaluation_rows, facts, headline, label_of, training_rows
-from saetools.explore.latents import concept_rows, label_columns
-from saetools.explore.neighbours import nearest_latents
+from saetools.explore.latents import concept_rows, label_columns, score_columns
 from saetools.explore.plots import (
     ablation_chart,
     firing_histogram,
@@ -25,6 +22,8 @@ from saetools.explore.plots import (
     training_curve,
     width_curve,
 )
+from saetools.explore.reading import pack_texts, read_documents
+from saetools.explore.relations import pack_logits, pack_relations
 
 IndexMaker = Callable[..., LatentIndex]
 
@@ -70,8 +69,8 @@ def test_a_bundle_reads_back_with_every_array_aligned() -> None:
         "ids": np.array([3, NONE_16], dtype=np.uint16),
     }
     head, body = Bundle({"value": np.float32("nan"), "text": "</script>\ud800"}, arrays).encoded()
-    listing = json.loads(gzip.decompress(base64.b64decode(head)))
-    data = gzip.decompress(base64.b64decode(body))
+    listing = json.loads(gzip.decompress(head))
+    data = gzip.decompress(body)
     assert listing["value"] is None
     assert listing["text"] == "</script>\ud800"
     codes = {"f4": "<f4", "u4": "<u4", "u2": "<u2", "u1": "u1", "i1": "i1"}
@@ -85,21 +84,82 @@ def test_a_bundle_reads_back_with_every_array_aligned() -> None:
     assert offset == len(data)
 
 
-def test_neighbours_are_the_nearest_live_latents() -> None:
-    angles = torch.deg2rad(torch.tensor([0.0, 10.0, 30.0, 180.0, 1.0]))
-    W_dec = torch.stack([angles.cos(), angles.sin()], dim=1) * 3  # length does not matter
-    near = nearest_latents(W_dec, live=np.arange(4), n=8)  # latent 4 is dead
-    assert near.ids[0, :3].tolist() == [1, 2, 3]
-    assert near.cosines[0, :3].tolist() == [98, 87, -100]
-    assert (near.ids[0, 3:] == NONE_32).all()
-    assert (near.ids[4] == NONE_32).all()
+def test_relations_are_those_of_the_index(make_rich_index: IndexMaker) -> None:
+    index = make_rich_index(60)
+    packed = pack_relations(index)
+    sizes, arrays = packed.texts["relations"], packed.arrays
+    tables = {"near": index.decoder_neighbours, "together": index.coactivation}
+    for kind, table in {**tables, "parents": index.parents, "children": index.children}.items():
+        ids = arrays[f"{kind}_ids"].reshape(60, sizes[kind])
+        scores = arrays[f"{kind}_scores"].reshape(60, sizes[kind]) / 100
+        for latent in (0, 1, 7, 24, 59):
+            known = ids[latent] != NONE_16
+            found = list(zip(ids[latent][known].tolist(), scores[latent][known], strict=True))
+            assert found == [(i, pytest.approx(s)) for i, s in table.of(latent)], (kind, latent)
 
 
-def test_neighbours_do_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    W_dec = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
-    whole = nearest_latents(W_dec, live=np.arange(50), n=5)
-    monkeypatch.setattr("saetools.explore.neighbours._BLOCK", 7)
-    np.testing.assert_array_equal(nearest_latents(W_dec, live=np.arange(50), n=5).ids, whole.ids)
+def test_relations_that_an_index_lacks_take_no_space(make_index: IndexMaker) -> None:
+    packed = pack_relations(make_index(30))
+    assert set(packed.texts["relations"]) == {"near"}
+    assert set(packed.arrays) == {"near_ids", "near_scores"}
+    assert pack_logits(make_index(30)).arrays == {}
+
+
+def test_logit_tokens_are_those_of_the_index(make_rich_index: IndexMaker) -> None:
+    packed = pack_logits(make_rich_index(60))
+    promoted = packed.arrays["promoted_ids"]
+    assert packed.texts["logit_tokens"][promoted[7]] == " likely7"
+    assert packed.texts["logit_tokens"][packed.arrays["suppressed_ids"][7]] == " likely52"
+    assert packed.arrays["promoted_z"][7] == 75  # tenths
+    assert promoted[24] == NONE_32  # a dead latent makes nothing likelier
+
+
+def test_documents_come_with_the_latents_of_each_token(make_rich_index: IndexMaker) -> None:
+    index = make_rich_index(60)
+    texts = read_documents(index, n=6)
+    assert len(texts) == 6
+    for text in texts:
+        doc = int(text.title.split()[-1])
+        assert not index.docs.held_out[doc]
+        assert text.tokens[1] == f" planted{doc}"
+        fires = [i for i in (doc, doc + 40) if i < 60 and i % 25 != 24]
+        shares = [1.0 if i < 40 else 0.5 for i in fires]
+        assert text.latents == [[], list(zip(fires, shares, strict=True)), [], [], []]
+
+
+def test_reading_in_blocks_gives_the_same(
+    make_rich_index: IndexMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = make_rich_index(60)
+    whole = read_documents(index, n=40)
+    monkeypatch.setattr("saetools.explore.reading._ENTRIES", 7)
+    assert read_documents(index, n=40) == whole
+
+
+def test_packed_texts_read_back(make_rich_index: IndexMaker) -> None:
+    index = make_rich_index(60)
+    texts = read_documents(index, n=40)
+    packed = pack_texts(texts)
+    arrays = packed.arrays
+    assert [prompt["title"] for prompt in packed.texts["prompts"]] == [t.title for t in texts]
+    for i, text in enumerate(texts):
+        for place, at in enumerate(range(*arrays["prompt_start"][i : i + 2])):
+            assert packed.texts["prompt_vocab"][arrays["prompt_tokens"][at]] == text.tokens[place]
+            part = slice(*arrays["prompt_entry"][at : at + 2])
+            wanted = [latent for latent, _ in text.latents[place]]
+            assert arrays["prompt_latent"][part].tolist() == wanted
+
+
+def test_scores_are_columns_and_the_callers_come_first() -> None:
+    mine = {"fuzzing": np.array([0.5, np.nan, 1.0]), "empty": np.full(3, np.nan)}
+    listed, arrays = score_columns(mine, {"Confidence": np.array([0.1, 0.2, np.nan])}, 3)
+    assert [entry["name"] for entry in listed] == ["fuzzing", "Confidence"]
+    np.testing.assert_array_equal(arrays[listed[0]["array"]], np.float32([0.5, np.nan, 1.0]))
+
+
+def test_scores_of_another_length_are_refused() -> None:
+    with pytest.raises(ShapeError, match="'fuzzing' has shape \\(2,\\)"):
+        score_columns({"fuzzing": np.zeros(2)}, {}, 3)
 
 
 def test_labels_near_chance_are_left_out(make_index: IndexMaker) -> None:

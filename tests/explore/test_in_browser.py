@@ -34,6 +34,7 @@ def full_page(
         make_index(300),
         names=names,
         sae=build_sae("topk", d_in=16, n_latents=300, k=4),
+        map="pca",
         evaluation=EvaluationReport((fvu.measured(0.1873), narrow.measured(0.4))),
         training=[
             {"step": i, "n_tokens": 1000 * i, "loss": 2.0 / i, "fvu": 1.0 / i, "l0": 4.0}
@@ -73,7 +74,7 @@ def test_all_sections_are_drawn_without_errors(full_page: Path, read_page: PageR
     assert "Ablating “animals”" in text
     assert "288 of 300 latents" in text  # 12 are dead
     assert "Words it fires on" in text
-    assert "Nearest latents" in text
+    assert "Nearest by decoder" in text
 
 
 def test_rows_are_sorted_by_firing_rate_and_only_those_in_sight_exist(
@@ -172,7 +173,7 @@ def test_a_page_with_nothing_but_an_index_works(
 def test_a_phone_opens_the_latent_as_a_sheet(full_page: Path, read_page: PageReader) -> None:
     dom = read_page(full_page, hash="#latent=5", size=(500, 844))
     assert_no_errors(dom)
-    assert re.search(r'<body class="[^"]*sheet-open', dom)
+    assert re.search(r'class="saetools page[^"]*sheet-open', dom)
 
 
 def test_20000_latents_start_in_seconds(

@@ -26,7 +26,7 @@ def test_the_page_refers_to_nothing_outside(make_index: IndexMaker) -> None:
     outside = [url for url in re.findall(r"https?://[^\s\"'<>]+", page) if "w3.org" not in url]
     assert outside == []  # w3.org: the name of SVG's namespace, never fetched
     assert re.findall(r"""(?:src|href)=["'](?!#)""", page) == []
-    assert re.findall(r"url\(|@import", page) == []
+    assert re.findall(r"url\(|@import|\bimport\b[ (]", page) == []
     assert "default-src 'none'" in page
 
 
@@ -63,7 +63,7 @@ def test_repr_says_how_large_the_page_is_and_where(make_index: IndexMaker, tmp_p
 
 def test_a_notebook_shows_the_page_in_a_sandbox() -> None:
     shown = Page('<p class="x">&</p>', 1)._repr_html_()
-    assert 'sandbox="allow-scripts"' in shown
+    assert 'sandbox="allow-scripts allow-downloads"' in shown
     assert "allow-same-origin" not in shown
     assert 'srcdoc="&lt;p class=&quot;x&quot;&gt;&amp;&lt;/p&gt;"' in shown
 
@@ -78,7 +78,7 @@ def test_a_real_index_makes_a_page(tiny_store: ActivationStore, tiny_lm: Languag
     sae = build_sae("topk", d_in=16, n_latents=64, k=4)
     index = index_latents(sae, tiny_store, model=tiny_lm)
     names = name_latents(index)
-    page = explore(index, names=names, sae=sae)
+    page = explore(index, names=names, sae=sae, map="pca")
     packed = re.search(r'id="head-data">([^<]*)<', page.html)
     assert packed is not None
     head = json.loads(gzip.decompress(base64.b64decode(packed[1])))

@@ -1,9 +1,10 @@
-// How a page begins: unpack, show, and say so when something fails.
+// How a page of figures begins: unpack, show, and say so when something fails.
 
-async function start(show, open = unpack) {
+async function start(show) {
   const began = performance.now();
-  startTheme(byId("theme"));
-  show(await open());
+  watchWidth(document.documentElement);
+  startTheme(document.documentElement, byId("theme"));
+  show(await unpack(embeddedBytes("head-data"), embeddedBytes("body-data")));
   document.documentElement.dataset.ready = Math.round(performance.now() - began);
 }
 

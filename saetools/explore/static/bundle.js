@@ -2,14 +2,20 @@
 const NONE_16 = 0xffff;
 const NONE_32 = 0xffffffff;
 
-async function openBundle() {
-  return new Bundle(await unpack());
-}
-
 class Bundle {
   constructor(data) {
     Object.assign(this, data);
     this.texts = this.names.map((name) => (name ?? "").toLowerCase());
+    this.edited = new Map();
+    this.scoreNames = this.scores.map(({ name }) => name);
+    this.scoreColumns = new Map(this.scores.map(({ name, array }) => [name, this[array]]));
+  }
+
+  // A reader's name; an empty one takes the name away.
+  rename(latent, name) {
+    this.names[latent] = name || null;
+    this.texts[latent] = name.toLowerCase();
+    this.edited.set(latent, name);
   }
 
   name(latent) {
@@ -77,12 +83,48 @@ class Bundle {
     return this.acts[at] / 255;
   }
 
-  neighbours(latent) {
+  score(latent, name) {
+    const column = this.scoreColumns.get(name);
+    return column ? column[latent] : NaN;
+  }
+
+  levelOf(latent) {
+    return this.widths.length > 1 ? this.level[latent] : null;
+  }
+
+  clusterOf(latent) {
+    if (this.clusters.length === 0 || this.cluster[latent] === NONE_16) return null;
+    return this.cluster[latent];
+  }
+
+  // A cluster is called by its latent that has most ties inside it.
+  clusterName(cluster) {
+    const { latent } = this.clusters[cluster];
+    return this.name(latent) ?? `latent ${latent}`;
+  }
+
+  // Latents that stand near one in some sense, best first: [{latent, score}].
+  related(kind, latent) {
+    const size = this.relations[kind];
+    if (!size) return [];
+    const [ids, scores] = [this[`${kind}_ids`], this[`${kind}_scores`]];
+    const none = ids instanceof Uint16Array ? NONE_16 : NONE_32;
     const out = [];
-    for (let i = 0; i < this.n_neighbours; i++) {
-      const at = latent * this.n_neighbours + i;
-      if (this.neighbour_ids[at] === NONE_32) break;
-      out.push({ latent: this.neighbour_ids[at], cosine: this.neighbour_cosines[at] / 100 });
+    for (let at = latent * size; at < (latent + 1) * size; at++) {
+      if (ids[at] === none) break;
+      out.push({ latent: ids[at], score: scores[at] / 100 });
+    }
+    return out;
+  }
+
+  // Tokens that a latent makes likelier, or less likely: [{token, z}].
+  logits(end, latent) {
+    const size = this.n_logits;
+    const out = [];
+    for (let at = latent * size; at < (latent + 1) * size; at++) {
+      const id = this[`${end}_ids`][at];
+      if (id === NONE_32) break;
+      out.push({ token: this.logit_tokens[id], z: this[`${end}_z`][at] / 10 });
     }
     return out;
   }

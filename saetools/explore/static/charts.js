@@ -58,7 +58,7 @@ function withReadOut(svg, { box, points, label }) {
     cross.setAttribute("visibility", "visible");
     const place = svg.getBoundingClientRect();
     tooltip.show(place.left + point.px, place.top + point.py,
-      [`${label} ${format.figure(point.value)}`, `after ${format.short(point.n)} tokens`]);
+      [`${label} ${format.figure(point.value)}`, `after ${format.short(point.n)} tokens`], svg);
   };
   const hide = () => {
     cross.setAttribute("visibility", "hidden");

@@ -1,12 +1,9 @@
 // The pane beside the list: everything known about one latent.
 
 class Detail {
-  constructor(bundle, { open, step, close }) {
-    this.bundle = bundle;
-    this.open = open;
-    this.step = step;
-    this.close = close;
-    this.pane = byId("detail");
+  constructor(bundle, ui, { open, step, close, edits, renamed, steering, showCluster }) {
+    Object.assign(this, { bundle, open, step, close, edits, renamed, steering, showCluster });
+    this.pane = ui.byId("detail");
     this.latent = null;
     this.chart = null;
     watchTokens(this.pane, bundle, () => this.latent);
@@ -15,8 +12,8 @@ class Detail {
   show(latent) {
     this.latent = latent;
     this.pane.replaceChildren(
-      ...[this.head(latent), this.figures(latent), this.words(latent), this.labels(latent),
-        ...this.contexts(latent), this.histogram(latent), this.neighbours(latent)].filter(Boolean));
+      ...[this.head(latent), this.figures(latent), this.words(latent), this.labels(latent), this.steering.section(latent),
+        ...this.contexts(latent), logitSection(this.bundle, latent), this.histogram(latent), ...this.relations(latent)].filter(Boolean));
     this.pane.scrollTop = 0;
     this.chart?.fit();
   }
@@ -31,10 +28,10 @@ class Detail {
   }
 
   head(latent) {
-    const name = this.bundle.name(latent);
-    const rationale = this.bundle.rationales[latent];
+    const rationale = this.bundle.edited.has(latent) ? null : this.bundle.rationales[latent];
     const button = (label, glyph, act, extra = "") => h("button",
       { type: "button", class: `tool ${extra}`, "aria-label": label, title: label, on: { click: act } }, icon(glyph));
+    this.naming = new NameHead(this.bundle, latent, { edits: this.edits, renamed: this.renamed });
     return h("header", { class: "detail-head" },
       h("div", { class: "detail-tools" },
         button("Back to the list", "close", () => this.close(), "only-sheet"),
@@ -42,20 +39,33 @@ class Detail {
         h("span", { class: "spacer" }),
         button("Previous latent in the list", "back", () => this.step(-1)),
         button("Next latent in the list", "next", () => this.step(1))),
-      h("h3", { class: name ? null : "unnamed", tabindex: "-1", id: "detail-title" }, name ?? "Not named yet"),
-      rationale ? h("p", { class: "rationale" }, rationale) : null);
+      this.naming.node,
+      rationale ? h("p", { class: "rationale" }, rationale) : null,
+      this.cluster(latent));
+  }
+
+  cluster(latent) {
+    const cluster = this.bundle.clusterOf(latent);
+    if (cluster === null) return null;
+    return h("button", { type: "button", class: "cluster", title: "Show this cluster on the map", on: { click: () => this.showCluster(cluster) } },
+      h("i", { vars: { "--dot": clusterColour(cluster, this.pane.closest(".saetools").dataset.theme === "dark") } }),
+      `Cluster ${cluster + 1} of ${this.bundle.clusters.length}, around \u201c${this.bundle.clusterName(cluster)}\u201d`);
   }
 
   figures(latent) {
     const { bundle } = this;
-    const named = bundle.confidence[latent];
+    const level = bundle.levelOf(latent);
+    const namer = bundle.edited.has(latent) ? null : bundle.namers[latent];
     const entries = [
       ["Firing rate", format.figure(bundle.rate[latent]), format.odds(bundle.rate[latent])],
       ["Largest activation", format.column(bundle.max_act[latent]), `${format.column(bundle.mean_act[latent])} on average when it fires`],
-      Number.isNaN(named) ? null
-        : ["Confidence of the name", named.toFixed(2), bundle.namers[latent] ? `named by ${bundle.namers[latent]}` : "0 to 1"],
-      Number.isNaN(bundle.precision[latent]) ? null
-        : ["Held-out precision", bundle.precision[latent].toFixed(2), "share of its held-out activation on the words of the name"],
+      level === null ? null : ["Width level", String(level), `of ${bundle.widths.length}: among the first ${format.count(bundle.widths[level])} latents`],
+      ...bundle.scores.map(({ name, note, about_name: aboutName }) => {
+        const value = bundle.score(latent, name);
+        // A score is of the name that was scored, and says nothing of one that a reader wrote since.
+        if (Number.isNaN(value) || (aboutName && bundle.edited.has(latent))) return null;
+        return [name, format.score(value), note ?? (namer ? `named by ${namer}` : "")];
+      }),
     ].filter(Boolean);
     return h("dl", { class: "detail-figures" }, entries.map(([name, value, note]) => h("div", {},
       h("dt", {}, name), h("dd", {}, h("span", { class: "mid" }, value), h("span", { class: "meaning" }, note)))));
@@ -125,16 +135,8 @@ class Detail {
     ];
   }
 
-  neighbours(latent) {
-    const near = this.bundle.neighbours(latent);
-    if (near.length === 0) return null;
-    return h("section", {}, h("h4", {}, "Nearest latents"),
-      h("ul", { class: "neighbours" }, near.map(({ latent: other, cosine }) => h("li", {},
-        h("button", { type: "button", on: { click: () => this.open(other, { focus: true }) } },
-          h("span", { class: "latent-id" }, other),
-          h("span", { class: "neighbour-name" }, this.bundle.name(other) ?? "not named"),
-          h("span", { class: "meter", "aria-hidden": "true" }, h("i", { vars: { "--size": `${Math.max(0, cosine) * 100}%` } })),
-          h("span", { class: "number" }, cosine.toFixed(2).replace("-", MINUS)))))),
-      h("p", { class: "note" }, "By cosine of decoder rows: what they write into the model is alike."));
+  relations(latent) {
+    const open = (other) => this.open(other, { focus: true });
+    return ["parents", "children", "together", "near"].map((kind) => relationSection(this.bundle, kind, latent, open));
   }
 }

@@ -29,16 +29,16 @@ function s(tag, attributes, ...children) {
   return fill(document.createElementNS(SVG_NS, tag), attributes, children);
 }
 
-function byId(id) {
-  return document.getElementById(id);
-}
-
 const ICONS = {
   back: "M10 3 5 8l5 5",
   close: "m4 4 8 8m0-8-8 8",
   down: "m4 6.5 4 4 4-4",
+  minus: "M3.5 8h9",
   moon: "M13 9.6A5.5 5.5 0 0 1 6.4 3a5.5 5.5 0 1 0 6.6 6.6Z",
   next: "m6 3 5 5-5 5",
+  pencil: "M3 13l.7-2.9L10.9 3l2.1 2.1L5.9 12.3 3 13Z",
+  plus: "M8 3.5v9M3.5 8h9",
+  reset: "M3.2 6.2A5.2 5.2 0 1 1 2.9 9M3 2.8v3.6h3.6",
   sun: "M8 1.5v1.3m0 10.4v1.3M1.5 8h1.3m10.4 0h1.3M3.4 3.4l.9.9m7.4 7.4.9.9m0-9.2-.9.9m-7.4 7.4-.9.9M11 8a3 3 0 1 1-6 0 3 3 0 0 1 6 0Z",
 };
 

@@ -49,6 +49,10 @@ const format = {
     return value === null || Number.isNaN(value) ? "\u2013" : value.toFixed(3);
   },
 
+  score(value) {
+    return value === null || Number.isNaN(value) ? "\u2013" : value.toFixed(2).replace("-", MINUS);
+  },
+
   plural(n, noun) {
     return `${format.count(n)} ${noun}${n === 1 ? "" : "s"}`;
   },

@@ -3,15 +3,17 @@
 const OVERSCAN = 6;
 
 class LatentList {
-  constructor(bundle, { open, sort }) {
+  constructor(bundle, ui, { open, sort, columns }) {
     this.bundle = bundle;
+    this.ui = ui;
+    this.keys = columns;
     this.open = open;
     this.latents = [];
     this.shown = new Map();
     this.query = "";
     this.selected = null;
-    this.grid = byId("grid");
-    this.rows = byId("rows");
+    this.grid = ui.byId("grid");
+    this.rows = ui.byId("rows");
     this.drawn = [-1, -1];
     this.headers = this.makeHeaders(sort);
     this.grid.addEventListener("scroll", () => this.draw(), { passive: true });
@@ -25,10 +27,11 @@ class LatentList {
 
   makeHeaders(sort) {
     const headers = {};
-    for (const [key, { label }] of Object.entries(SORT_KEYS)) {
+    this.grid.setAttribute("aria-colcount", this.keys.length);
+    for (const key of this.keys) {
       headers[key] = h("div", { role: "columnheader", class: `col-${key}` },
-        h("button", { type: "button", tabindex: "-1", on: { click: () => sort(key) } }, h("span", {}, label), icon("down")));
-      byId("columns").append(headers[key]);
+        h("button", { type: "button", tabindex: "-1", on: { click: () => sort(key) } }, h("span", {}, SORT_KEYS[key].label), icon("down")));
+      this.ui.byId("columns").append(headers[key]);
     }
     return headers;
   }
@@ -42,8 +45,10 @@ class LatentList {
     this.draw({ fresh: true });
   }
 
-  show({ latents, shown, query, sort, order, selected }) {
-    Object.assign(this, { latents, shown, query, selected });
+  show({ latents, shown, query, sort, order, selected, score }) {
+    Object.assign(this, { latents, shown, query, selected, score });
+    if (this.headers.score) this.headers.score.title = score;
+    if (this.headers.score) this.headers.score.querySelector("span").textContent = shortScore(score);
     this.places = new Map(latents.map((latent, i) => [latent, i]));
     for (const [key, header] of Object.entries(this.headers)) {
       const order_ = key !== sort ? "none" : order === "down" ? "descending" : "ascending";
@@ -52,7 +57,7 @@ class LatentList {
     this.grid.setAttribute("aria-rowcount", latents.length + 1);
     this.rows.style.height = `${latents.length * (this.rowHeight ?? 60)}px`;
     this.grid.scrollTop = 0;
-    byId("empty").hidden = latents.length > 0;
+    this.ui.byId("empty").hidden = latents.length > 0;
     if (this.rowHeight) this.draw({ fresh: true }); else this.measure();
   }
 
@@ -71,27 +76,44 @@ class LatentList {
   }
 
   row(latent, place) {
-    const { bundle } = this;
-    const name = bundle.name(latent);
-    const label = bundle.label(latent);
-    const rate = bundle.rate[latent];
     return h("div", {
       class: "row", role: "row", id: `row-${latent}`, "data-latent": latent, "aria-rowindex": place + 2,
       "aria-selected": latent === this.selected, vars: { "--top": `${place * this.rowHeight}px` },
-    },
-      h("div", { role: "gridcell", class: "col-id" }, latent),
-      h("div", { role: "gridcell", class: "col-name" },
-        h("div", { class: name ? "name" : "name unnamed" }, name ? marked(name, this.query) : "not named"),
-        this.snippet(latent)),
-      h("div", { role: "gridcell", class: "col-rate", title: format.odds(rate) },
-        h("span", {}, format.figure(rate)),
-        h("span", { class: "meter", "aria-hidden": "true" },
-          h("i", { vars: { "--size": rateSize(rate) } }))),
-      h("div", { role: "gridcell", class: "col-max" }, format.column(bundle.max_act[latent])),
-      h("div", { role: "gridcell", class: "col-confidence" }, Number.isNaN(bundle.confidence[latent]) ? "\u2013" : bundle.confidence[latent].toFixed(2)),
-      h("div", { role: "gridcell", class: "col-auroc" }, label ? [
-        h("span", { class: "chip", title: label }, marked(label, this.query)),
-        h("span", { class: "auroc" }, format.auroc(bundle.auroc(latent)))] : null));
+    }, this.keys.map((key) => h("div", { role: "gridcell", class: `col-${key}` }, this[`${key}Cell`](latent))));
+  }
+
+  idCell(latent) {
+    return latent;
+  }
+
+  nameCell(latent) {
+    const name = this.bundle.name(latent);
+    return [h("div", { class: name ? "name" : "name unnamed" }, name ? marked(name, this.query) : "not named"),
+      this.snippet(latent)];
+  }
+
+  rateCell(latent) {
+    const rate = this.bundle.rate[latent];
+    return [h("span", { title: format.odds(rate) }, format.figure(rate)),
+      h("span", { class: "meter", "aria-hidden": "true" }, h("i", { vars: { "--size": rateSize(rate) } }))];
+  }
+
+  maxCell(latent) {
+    return format.column(this.bundle.max_act[latent]);
+  }
+
+  scoreCell(latent) {
+    return format.score(this.bundle.score(latent, this.score));
+  }
+
+  levelCell(latent) {
+    return this.bundle.level[latent];
+  }
+
+  aurocCell(latent) {
+    const label = this.bundle.label(latent);
+    return label ? [h("span", { class: "chip", title: label }, marked(label, this.query)),
+      h("span", { class: "auroc" }, format.auroc(this.bundle.auroc(latent)))] : null;
   }
 
   snippet(latent) {
@@ -115,7 +137,7 @@ class LatentList {
   reveal(latent) {
     const place = this.places.get(latent);
     if (place === undefined || !this.rowHeight) return;
-    const head = byId("columns").offsetHeight;
+    const head = this.ui.byId("columns").offsetHeight;
     const top = place * this.rowHeight;
     const room = this.grid.clientHeight - head;
     const before = top - this.grid.scrollTop;
@@ -127,7 +149,7 @@ class LatentList {
   }
 
   point() {
-    const row = this.selected === null ? null : byId(`row-${this.selected}`);
+    const row = this.selected === null ? null : this.ui.byId(`row-${this.selected}`);
     if (row) this.grid.setAttribute("aria-activedescendant", row.id);
     else this.grid.removeAttribute("aria-activedescendant");
   }
@@ -153,6 +175,12 @@ class LatentList {
     const next = Math.max(0, Math.min(this.latents.length - 1, place + n));
     this.open(this.latents[next], { quiet: true });
   }
+}
+
+// A column has room for a word: "Held-out precision" is "Precision" there, and whole in its title.
+function shortScore(name) {
+  const word = name?.split(/[\s_.]+/).at(-1) ?? "";
+  return word.charAt(0).toUpperCase() + word.slice(1);
 }
 
 // Firing rates span decades: the bar is on a log scale from one in a million to always.

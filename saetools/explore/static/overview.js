@@ -1,23 +1,23 @@
 // The top of the page: what was trained on what, the headline figures, the charts, the concepts.
 
-function showHeader(data) {
-  byId("title").textContent = data.title;
-  byId("bar-title").textContent = data.title;
-  byId("summary").textContent = data.summary ?? "";
-  byId("summary").hidden = !data.summary;
-  byId("facts").append(...data.facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+function showHeader(data, ui) {
+  ui.byId("title").textContent = data.title;
+  ui.byId("bar-title").textContent = data.title;
+  ui.byId("summary").textContent = data.summary ?? "";
+  ui.byId("summary").hidden = !data.summary;
+  ui.byId("facts").append(...data.facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
-function showHeadline(data) {
-  byId("headline").hidden = data.headline.length === 0;
-  byId("headline").append(...data.headline.map(({ label, value, meaning, direction }) => h("div",
+function showHeadline(data, ui) {
+  ui.byId("headline").hidden = data.headline.length === 0;
+  ui.byId("headline").append(...data.headline.map(({ label, value, meaning, direction }) => h("div",
     { class: "figure" },
     h("dt", {}, label, ["lower", "higher"].includes(direction) ? h("span", { class: "direction", title: `${direction} is better` },
       direction === "higher" ? "\u2191" : "\u2193", h("span", { class: "sr" }, `${direction} is better`)) : null),
     h("dd", {}, h("span", { class: "big" }, format.figure(value)),
       meaning ? h("span", { class: "meaning" }, meaning) : null))));
-  if (data.figures.length > 0) byId("all-figures").append(figuresTable(data.figures));
-  byId("all-figures").hidden = data.figures.length === 0;
+  if (data.figures.length > 0) ui.byId("all-figures").append(figuresTable(data.figures));
+  ui.byId("all-figures").hidden = data.figures.length === 0;
 }
 
 function figuresTable(figures) {
@@ -29,26 +29,26 @@ function figuresTable(figures) {
       h("td", {}, row.direction === "one" ? "near 1" : row.direction ?? "\u2013"), h("td", { class: "words" }, row.meaning ?? ""))))));
 }
 
-function showCharts(data) {
+function showCharts(data, ui) {
   const charts = [
     data.training && trainingChart(data.training),
     data.firing && firingChart(data.firing),
-    data.widths.length > 1 && widthsChart(data.widths),
+    data.widths_chart.length > 1 && widthsChart(data.widths_chart),
     ...data.ablation.map((measured) => ablationChart(measured)),
   ].filter(Boolean);
-  byId("charts-section").hidden = charts.length === 0;
-  byId("charts").append(...charts.map(({ node }) => node));
+  ui.byId("charts-section").hidden = charts.length === 0;
+  ui.byId("charts").append(...charts.map(({ node }) => node));
   if (charts.length % 2) charts[0].node.classList.add("wide");
   for (const chart of charts) chart.fit();
 }
 
 // One line a concept: which latent stands for it, and how well it separates documents.
-function showConcepts(bundle, open) {
+function showConcepts(bundle, ui, open) {
   const { concepts } = bundle;
-  byId("concepts").hidden = concepts.length === 0;
+  ui.byId("concepts").hidden = concepts.length === 0;
   if (concepts.length === 0) return;
   const columns = ["Concept", "Latent", "AUROC train", "AUROC held out", "Documents"];
-  byId("concepts-table").append(h("table", { class: "plain concepts" },
+  ui.byId("concepts-table").append(h("table", { class: "plain concepts" },
     h("thead", {}, h("tr", {}, columns.map((name, i) => h("th",
       { scope: "col", class: i === 2 || i === 3 ? "number" : null }, name)),
     h("th", { scope: "col", class: "scale-head" }, h("span", {}, "0.5"), h("span", {}, "1")))),

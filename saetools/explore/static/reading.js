@@ -12,7 +12,7 @@ function withReading(svg, lines, read) {
     fill(dot, { cx: point.px, cy: point.py, visibility: "visible", class: `reading ${point.run.hue}` }, []);
     emphasis.show(point.run.id);
     const place = svg.getBoundingClientRect();
-    tooltip.show(place.left + point.px, place.top + point.py, read(point));
+    tooltip.show(place.left + point.px, place.top + point.py, read(point), svg);
   };
   const hide = () => {
     dot.setAttribute("visibility", "hidden");

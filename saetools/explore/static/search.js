@@ -63,14 +63,14 @@ class Search {
 
   // Returns the latents that fit, in no particular order, and for those found by a context or
   // a word what to show of it.
-  run({ q, label, dead }) {
-    const query = q.trim().toLowerCase().slice(0, 60);
+  run(view) {
+    const query = view.q.trim().toLowerCase().slice(0, 60);
     const fits = this.testFor(query);
+    const allowed = filterTest(this.bundle, view);
     const latents = [];
     const shown = new Map();
     for (let latent = 0; latent < this.bundle.n_latents; latent++) {
-      if (!dead && !(this.bundle.rate[latent] > 0)) continue;
-      if (label && this.bundle.label(latent) !== label) continue;
+      if (!allowed(latent)) continue;
       const found = fits(latent);
       if (!found) continue;
       latents.push(latent);
@@ -123,12 +123,20 @@ const SORT_KEYS = {
   name: { label: "Name", value: (data, latent) => data.texts[latent] },
   rate: { label: "Firing rate", value: (data, latent) => data.rate[latent] },
   max: { label: "Max act", value: (data, latent) => data.max_act[latent] },
-  confidence: { label: "Conf.", value: (data, latent) => data.confidence[latent] },
+  score: { label: "Score", value: (data, latent, view) => data.score(latent, view.score) },
+  level: { label: "Level", value: (data, latent) => -data.level[latent] },
   auroc: { label: "Best label", value: (data, latent) => data.auroc(latent) },
 };
 
+// Columns that this bundle has something to say in.
+function columnsOf(bundle, { hasLabels }) {
+  const absent = { score: bundle.scoreNames.length === 0, level: bundle.widths.length < 2, auroc: !hasLabels };
+  return Object.keys(SORT_KEYS).filter((key) => !absent[key]);
+}
+
 // "down" is the natural order of a column: largest first, names from a to z.
-function sortLatents(bundle, latents, { sort, order }) {
+function sortLatents(bundle, latents, view) {
+  const { sort, order } = view;
   const value = SORT_KEYS[sort].value;
   const sign = order === "down" ? 1 : -1;
   if (sort === "name") {
@@ -140,7 +148,7 @@ function sortLatents(bundle, latents, { sort, order }) {
     });
   }
   const keys = new Float64Array(bundle.n_latents);
-  for (const latent of latents) keys[latent] = value(bundle, latent);
+  for (const latent of latents) keys[latent] = value(bundle, latent, view);
   return latents.sort((a, b) => {
     const [x, y] = [keys[a], keys[b]];
     if (x !== x || y !== y) return (x !== x ? 1 : 0) - (y !== y ? 1 : 0) || a - b;

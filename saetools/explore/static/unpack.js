@@ -4,28 +4,17 @@ const ARRAY_TYPES = {
   f4: Float32Array, u4: Uint32Array, u2: Uint16Array, u1: Uint8Array, i1: Int8Array,
 };
 
-function bytesOf(id) {
-  const text = byId(id).textContent;
-  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
-  const raw = atob(text.trim());
-  const bytes = new Uint8Array(raw.length);
-  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
-  return bytes;
+async function unzipped(bytes) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).arrayBuffer();
 }
 
-async function unzipped(id) {
-  const stream = new Blob([bytesOf(id)]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const buffer = await new Response(stream).arrayBuffer();
-  byId(id).remove();
-  return buffer;
-}
-
-async function unpack() {
+async function unpack(headBytes, bodyBytes) {
   if (typeof DecompressionStream === "undefined") {
     throw new Error("This browser cannot unpack the page's data. Please open the file with a "
       + "browser from 2023 or later (Chrome 80, Firefox 113, Safari 16.4).");
   }
-  const [head, body] = await Promise.all([unzipped("head-data"), unzipped("body-data")]);
+  const [head, body] = await Promise.all([unzipped(headBytes), unzipped(bodyBytes)]);
   const data = JSON.parse(new TextDecoder().decode(head));
   let offset = 0;
   for (const { name, dtype, length } of data.arrays) {
