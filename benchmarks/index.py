@@ -82,7 +82,8 @@ def report(
     for name, value in seconds.items():
         print(f"  {name:<34} {value:,.2f}")
     print(f"  {'index, tokens a second':<34} {n_tokens / took:,.0f}")
-    print(f"  {'peak memory, MB':<34} {'-' if peak is None else f'{peak / 1e6:,.0f}'}")
+    if peak is not None and not seconds:  # else earlier work left memory that is used again
+        print(f"  {'peak memory, MB':<34} {peak / 1e6:,.0f}")
     print(f"  {'index, MB':<34} {size / 1e6:,.1f}")
     print(f"  {'index, MB a million tokens':<34} {size / n_tokens:,.1f}")
     print(f"  {'of which lists, bytes an activation':<34} {lists / n_acts:.2f}")
