@@ -29,9 +29,9 @@ VERBS = ("train", "harvest", "evaluate", "explore")
 SHARED = {"--json", "--help"}
 RUN = SHARED | {"--quiet", "--out"}
 WORK = RUN | {"--device", "--seed"}
-TRY = WORK | {"--latent", "--prompt", "--n-tokens"}
+TRY = WORK | {"--latent", "--prompt", "--n-tokens", "--positions"}
 FLAGS = {
-    "ablate": TRY | {"--concept", "--n-latents"},
+    "ablate": TRY | {"--concept", "--n-latents", "--mode", "--value"},
     "bench": SHARED | {"--run", "--only", "--shape", "--out"},
     "compare": RUN,
     "config check": SHARED,
@@ -43,7 +43,9 @@ FLAGS = {
     "explore": RUN | {"--dry-run"},
     "harvest": WORK | {"--resume", "--no-resume", "--dry-run"},
     "name": WORK | {"--namer", "--latents", "--dry-run"},
-    "steer": TRY | {"--name", "--strength", "--unit"},
+    "steer": TRY
+    | {"--name", "--strength", "--unit", "--when-latent", "--when-above", "--recipe", "--save"}
+    | {"--sweep", "--strengths", "--kl-limit"},
     "store info": SHARED,
     "store merge": RUN,
     "store verify": SHARED | {"--quiet"},
