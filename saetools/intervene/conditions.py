@@ -21,7 +21,7 @@ from saetools.errors import ConfigError
 from saetools.intervene.triggers import Trigger
 from saetools.models.forward_pass import ForwardPass
 
-__all__ = ["Condition", "Judge", "Scope", "Statistic"]
+__all__ = ["Condition", "Judge", "Scope", "Statistic", "statistic_of"]
 
 Scope = Literal["token", "text", "token_in_text"]
 Statistic = Literal["max", "mean", "fraction"]
@@ -142,8 +142,9 @@ class Judge:
         batch, device = scores.shape[0], scores.device
         if running.n_past == 0:
             return _State.new(batch, device)
-        if running.rows_before is not None:
-            found = [self._named.get(name) for name in running.rows_before]
+        names = running.row_names()
+        if names is not None:
+            found = [self._named.get(name) for name in names[0]]
             rows = [row for row in found if row is not None]
             if len(rows) == len(found):
                 return _State(*(torch.stack(part) for part in zip(*rows, strict=True)))
@@ -156,9 +157,18 @@ class Judge:
 
     def _remember(self, running: ForwardPass, state: _State) -> None:
         self._last, self._named = state, {}
-        if running.rows_after is not None:
-            for i, name in enumerate(running.rows_after):
+        names = running.row_names()
+        if names is not None:
+            for i, name in enumerate(names[1]):
                 self._named[name] = [part[i] for part in state]
+
+
+def statistic_of(
+    condition: Condition, scores: Float[Tensor, "batch pos"], counts: Bool[Tensor, "batch pos"]
+) -> Float[Tensor, " batch"]:
+    """The condition's statistic of each whole text, from the scores of the tokens that count."""
+    fresh = _State.new(len(scores), scores.device)
+    return _running(scores, counts, fresh, condition)[1][:, -1]
 
 
 def _running(

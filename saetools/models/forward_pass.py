@@ -3,13 +3,16 @@
 `PassWatcher` makes these; edits read them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-__all__ = ["ForwardPass"]
+__all__ = ["ForwardPass", "RowNames"]
+
+RowNames = tuple[Sequence[bytes], Sequence[bytes]]
+"""Equal bytes for equal tokens: of each row before a pass, and after it."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class ForwardPass:
         prompt_content_end: place of the last content token of each row's prompt if it is in this
             pass, (batch,); -1 where it is not.
         n_past: columns that the cache holds.
-        rows_before: what identifies each row's tokens before this pass; None if not known.
-        rows_after: the same with this pass's tokens; None if not known.
+        row_names: gives what identifies each row's tokens before this pass, and with those of this
+            pass; None where that is not known.
     """
 
     number: int
@@ -41,5 +44,4 @@ class ForwardPass:
     prompt_length: Int[Tensor, " batch"]
     prompt_content_end: Int[Tensor, " batch"]
     n_past: int
-    rows_before: Sequence[bytes] | None = None
-    rows_after: Sequence[bytes] | None = None
+    row_names: Callable[[], RowNames | None] = lambda: None

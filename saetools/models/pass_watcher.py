@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from saetools.models.forward_pass import ForwardPass
+from saetools.models.forward_pass import ForwardPass, RowNames
 from saetools.models.tokens import is_special
 
 __all__ = ["PassWatcher"]
@@ -92,7 +92,6 @@ class PassWatcher:
         # Later chunks of a prompt hold its end; a generated step does not.
         if call.n_past + pos < n_prompt:
             end = torch.full_like(end, -1)
-        names = self._row_names(call)
         return ForwardPass(
             number=self._number,
             ids=ids,
@@ -103,8 +102,8 @@ class PassWatcher:
             prompt_length=length,
             prompt_content_end=end,
             n_past=call.n_past,
-            rows_before=None if names is None else names[0],
-            rows_after=None if names is None else names[1],
+            # The ids of a step are copied to the CPU for this, so only if somebody asks.
+            row_names=functools.cache(functools.partial(_row_names, call, self._all_ids(call))),
         )
 
     def _prompt_columns(self, call: "_Call") -> int:
@@ -113,24 +112,11 @@ class PassWatcher:
         # A pass that goes on from a cache is the step of somebody's own loop.
         return call.n_past if call.n_past else call.shape[1]
 
-    def _row_names(self, call: "_Call") -> tuple[list[bytes], list[bytes]] | None:
-        """Each row's tokens before and after this pass, padding on the left not counted."""
-        ids, n_past = call.ids, call.n_past
+    def _all_ids(self, call: "_Call") -> Tensor | None:
+        """Token ids of the cache and of the call."""
         if self._generation is not None and self._generation.ids is not None:
-            ids = self._generation.ids[:, : n_past + call.shape[1]]
-        elif n_past:
-            return None
-        if ids is None or ids.shape[0] != call.shape[0]:
-            return None
-        rows = ids.cpu()
-        keep = torch.ones_like(rows, dtype=torch.bool)
-        if call.attention is not None and call.attention.shape[1] == rows.shape[1]:
-            keep = call.attention.cpu().bool()
-        names: tuple[list[bytes], list[bytes]] = ([], [])
-        for row, kept in zip(rows, keep, strict=True):
-            names[0].append(row[:n_past][kept[:n_past]].numpy().tobytes())
-            names[1].append(row[kept].numpy().tobytes())
-        return names
+            return self._generation.ids[:, : call.n_past + call.shape[1]]
+        return None if call.n_past else call.ids
 
     def _see_call(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._number += 1
@@ -196,6 +182,21 @@ def _whole(attention: Tensor, n_past: int, n_new: int) -> Tensor | None:
     if attention.shape[1] == n_new and n_past:
         attention = torch.nn.functional.pad(attention.long(), (n_past, 0), value=1)
     return attention[:, : n_past + n_new] if attention.shape[1] >= n_past + n_new else None
+
+
+def _row_names(call: _Call, ids: Tensor | None) -> RowNames | None:
+    """Each row's tokens before and after a call, padding not counted."""
+    if ids is None or ids.shape[0] != call.shape[0]:
+        return None
+    rows, n_past = ids.cpu(), call.n_past
+    keep = torch.ones_like(rows, dtype=torch.bool)
+    if call.attention is not None and call.attention.shape[1] == rows.shape[1]:
+        keep = call.attention.cpu().bool()
+    before, after = [], []
+    for row, kept in zip(rows, keep, strict=True):
+        before.append(row[:n_past][kept[:n_past]].numpy().tobytes())
+        after.append(row[kept].numpy().tobytes())
+    return before, after
 
 
 def _cache_length(kwargs: dict[str, Any]) -> int:

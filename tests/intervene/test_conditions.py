@@ -236,19 +236,11 @@ def made(
     place = torch.tensor(list(columns)).expand(rows, -1)
     true = torch.ones_like(place, dtype=torch.bool)
     length = torch.full((rows,), n_prompt)
+    names = None if after is None else (before or [], after)
     return ForwardPass(
-        1,
-        None,
-        true,
-        true,
-        place,
-        place >= n_prompt,
-        length,
-        length - 1,
-        int(place[0, 0]),
-        before,
-        after,
-    )
+        1, None, true, true, place, place >= n_prompt, length, length - 1, int(place[0, 0]),
+        lambda: names,
+    )  # fmt: skip
 
 
 def test_conditions_that_cannot_work_are_refused(tiny_lm: LanguageModel, sae: SAE) -> None:
