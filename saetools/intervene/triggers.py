@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -149,7 +149,7 @@ class ProbeTrigger(Trigger):
                 f"the probe has {len(weight)} weights, but {found} of {model.name} has width "
                 f"{model.width(found)}; use the hook that it was fitted at"
             )
-        return Scorer(found, weight.device, self)
+        return Scorer(found, model.device, replace(self, weight=weight.to(model.device)))
 
     def scores(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, " n"]:
         """The score of each row."""

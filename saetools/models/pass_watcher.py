@@ -42,12 +42,14 @@ class PassWatcher:
         self._call: _Call | None = None
         self._generation: _Generation | None = None
         self._pass: ForwardPass | None = None
+        self._inside_root = False
 
     def watch(self, root: nn.Module, stack: ExitStack) -> None:
         """Follow the calls of `root` until the stack closes."""
         inner = getattr(root, "base_model", root)
         stack.callback(root.register_forward_pre_hook(self._see_call, with_kwargs=True).remove)
         if inner is not root:
+            stack.callback(root.register_forward_hook(self._leave, always_call=True).remove)
             # For whoever calls the inner model, past the head.
             stack.callback(
                 inner.register_forward_pre_hook(self._see_inner, with_kwargs=True).remove
@@ -121,10 +123,18 @@ class PassWatcher:
     def _see_call(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._number += 1
         self._call = self._pass = None
+        self._inside_root = True
         self._see(args, kwargs)
 
-    def _see_inner(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._see(args, kwargs)
+    def _see_inner(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._inside_root:
+            self._see(args, kwargs)
+        else:
+            self._see_call(module, args, kwargs)
+            self._inside_root = False
+
+    def _leave(self, *_: Any) -> None:
+        self._inside_root = False
 
     def _see(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         ids: Any = kwargs.get("input_ids", args[0] if args else None)

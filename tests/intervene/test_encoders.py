@@ -23,7 +23,7 @@ from saetools.intervene import (
 )
 from saetools.intervene.directions import text_contrast
 from saetools.models import from_hf
-from saetools.models.base import TextEncoder
+from saetools.models.base import LanguageModel, TextEncoder
 from saetools.sae import SAE, build_sae
 
 HOOK = "blocks.1.hook_resid_post"
@@ -83,6 +83,22 @@ def test_the_module_inside_a_pipeline_is_edited_when_the_pipeline_calls_it(
         as_a_pipeline_does(clip, PROMPTS)
     assert probe.n_tokens == ids.numel()  # the padding carries the meaning there, too
     assert torch.equal(as_a_pipeline_does(clip, PROMPTS)[1], before)
+
+
+def test_a_call_past_the_head_is_a_pass_of_its_own(tiny_lm: LanguageModel, sae: SAE) -> None:
+    hf: Any = tiny_lm.hf
+    long, short = (tiny_lm.tokenize([text]).ids for text in ("the dog ran over", "we play"))
+    with torch.no_grad(), steer(tiny_lm, sae, {3: 5.0}, positions="last") as probe:
+        hf(long)
+        hf.model(long)
+        hf.model(short)
+        hf.model(short)
+    assert probe.n_tokens == 4
+    ones = torch.stack([long[0], long[0].flip(0)])  # BOS is last in the second row
+    with torch.no_grad(), steer(tiny_lm, sae, {3: 5.0}) as probe:
+        hf.model(ones[:1])
+        hf.model(ones[1:])
+    assert probe.n_tokens == 2 * (long.shape[1] - 1)
 
 
 def test_the_change_at_the_hook_is_linear_in_the_strength(clip: TextEncoder, clip_sae: SAE) -> None:

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from saetools.errors import ConfigError, UnknownNameError
-from saetools.intervene import Add, Positions, Request, intervene, steer
+from saetools.intervene import (
+    Add,
+    AddDirection,
+    Direction,
+    Positions,
+    Request,
+    intervene,
+    steer,
+)
 from saetools.intervene.token_classes import vocabulary_mask
 from saetools.models.base import LanguageModel, TextEncoder, TokenBatch
 from saetools.sae import SAE, build_sae
@@ -218,3 +226,23 @@ def test_generate_is_itself_again_after_the_block(tiny_lm: LanguageModel, sae: S
     with steer(tiny_lm, sae, {7: 1.0}):
         assert "generate" in vars(tiny_lm.hf)
     assert set(vars(tiny_lm.hf)) == names
+
+
+def test_positions_hold_at_sites_that_only_transformer_lens_names(
+    tiny_lm: LanguageModel, tokens: TokenBatch
+) -> None:
+    name = "blocks.2.hook_resid_mid"
+    direction = Direction(torch.ones(tiny_lm.d_model), hook_name=name)
+    before = tiny_lm.activations(tokens, [name])[name]
+    for where, wanted in (("all", tokens.content), ("every", tokens.mask), ("generated", None)):
+        request = Request(AddDirection(30.0), direction=direction, positions=where)
+        with intervene(tiny_lm, [request]):
+            after = tiny_lm.activations(tokens, [name])[name]
+            text = tiny_lm.generate("the dog", 6)
+        found = (after - before).abs().amax(-1).gt(1e-2) & tokens.mask
+        assert torch.equal(found, torch.zeros_like(tokens.mask) if wanted is None else wanted)
+    # Only what follows the first generated token can differ.
+    plain = tiny_lm.tokenize([text, tiny_lm.generate("the dog", 6)]).ids
+    n = int(tiny_lm.tokenize(["the dog"]).mask.sum())
+    assert torch.equal(plain[0, : n + 1], plain[1, : n + 1])
+    assert not torch.equal(plain[0], plain[1])

@@ -6,6 +6,7 @@ nothing else: so it is the same with and without KV cache, alone and in a batch.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -56,8 +57,13 @@ class Resample(LatentOperation):
 
     def new(self, old: Float[Tensor, "n m"], rows: Rows) -> Float[Tensor, "n m"]:
         """Activations after it."""
-        table = torch.tensor(self.values, dtype=torch.float32, device=old.device)  # (n_rows, m)
-        return table[_draws(rows.place, rows.token, self.seed, len(table)).to(old.device)]
+        table = self._table  # (n_rows, m)
+        draws = _draws(rows.place, rows.token, self.seed, len(table))
+        return table[draws.to(table.device)].to(old.device)
+
+    @cached_property
+    def _table(self) -> Float[Tensor, "n_rows m"]:
+        return torch.tensor(self.values, dtype=torch.float32)
 
     def settled(self) -> dict[int, Any]:
         """Each latent's value is a draw."""
