@@ -101,14 +101,15 @@ def _measured(
     if isinstance(model, TextEncoder):
         if kl_limit is not None:
             raise ConfigError("--kl-limit is about language models; a text encoder has no tokens")
-        target = model.embed([texts[i] for i in order[-_N_NEUTRAL:]]).mean(0)
+        ends = (neutral, [texts[i] for i in order[-_N_NEUTRAL:]])
+        low, high = (model.embed(part).mean(0) for part in ends)
         return encoder_dose_response(
             model,
             at,
             strengths,
             neutral=neutral,
-            effect=lambda vectors: _mean_cosine(vectors, target),
-            effect_name="cosine to the texts that fire most",
+            effect=lambda vectors: _mean_cosine(vectors, high - low),
+            effect_name="cosine to the way from neutral texts to those that fire most",
             unit=unit,
         )
     if not isinstance(model, LanguageModel):
