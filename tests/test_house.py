@@ -29,9 +29,9 @@ VERBS = ("train", "harvest", "evaluate", "explore")
 SHARED = {"--json", "--help"}
 RUN = SHARED | {"--quiet", "--out"}
 WORK = RUN | {"--device", "--seed"}
-TRY = WORK | {"--latent", "--prompt", "--n-tokens"}
+TRY = WORK | {"--latent", "--prompt", "--n-tokens", "--positions"}
 FLAGS = {
-    "ablate": TRY | {"--concept", "--n-latents"},
+    "ablate": TRY | {"--concept", "--n-latents", "--mode", "--value"},
     "bench": SHARED | {"--run", "--only", "--shape", "--out"},
     "compare": RUN,
     "concept bottleneck": WORK | {"--texts", "--min-docs", "--pooling"},
@@ -52,7 +52,9 @@ FLAGS = {
     | {"--scorers", "--latents", "--judge", "--judge-url", "--max-requests", "--dry-run"},
     "search": SHARED
     | {"--quiet", "--device", "--prompt", "--token", "--unit", "--label", "--near", "--top"},
-    "steer": TRY | {"--name", "--strength", "--unit"},
+    "steer": TRY
+    | {"--name", "--strength", "--unit", "--when-latent", "--when-above", "--recipe", "--save"}
+    | {"--sweep", "--strengths", "--kl-limit"},
     "store info": SHARED,
     "store merge": RUN,
     "store verify": SHARED | {"--quiet"},

@@ -2,19 +2,27 @@
 
 import json
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from saetools.cli.find import open_run
 from saetools.cli.index import ensure_index
-from saetools.cli.intervention import before_and_after
+from saetools.cli.intervention import Where, before_and_after
 from saetools.cli.options import Device, Json, Out, Overrides, Quiet, Run, Seed
 from saetools.cli.output import Outcome, View
 from saetools.cli.run import RunFolder
 from saetools.errors import ConfigError
 
 __all__ = ["command", "run_concept_ablation", "run_latent_ablation"]
+
+Mode = Literal["zero", "clamp", "clamp_active", "mean"]
+_DONE = {
+    "zero": "switched off",
+    "clamp": "clamped",
+    "clamp_active": "clamped where active",
+    "mean": "set to their mean",
+}
 
 
 def command(
@@ -31,6 +39,19 @@ def command(
     latent: Annotated[
         list[int] | None, typer.Option("--latent", help="Latent to switch off; repeatable.")
     ] = None,
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            "--mode",
+            metavar="MODE",
+            help="With --latent: zero; clamp (every token gets --value); clamp_active (tokens on "
+            "which the latent fires get it); or mean (of the corpus).",
+        ),
+    ] = "zero",
+    value: Annotated[
+        float | None, typer.Option("--value", help="With --mode clamp: the activation to set.")
+    ] = None,
+    positions: Where = "all",
     prompt: Annotated[
         str | None, typer.Option("--prompt", help="With --latent: text to try it on.")
     ] = None,
@@ -54,6 +75,7 @@ def command(
       saetools ablate runs/demo --concept turtle --n-latents 16
       saetools ablate runs/demo
       saetools ablate runs/demo --latent 12 --latent 40 --prompt "My dog"
+      saetools ablate runs/demo --latent 12 --mode clamp_active --value -8 --prompt "My dog"
     """
     view = View(as_json, quiet)
     flags = {"concept.label": concept, "concept.n_latents": n_latents}
@@ -66,7 +88,15 @@ def command(
         )
     with view.progress():
         if latent and prompt is not None:
-            outcome = run_latent_ablation(folder, latent, prompt=prompt, n_tokens=n_tokens)
+            outcome = run_latent_ablation(
+                folder,
+                latent,
+                prompt=prompt,
+                n_tokens=n_tokens,
+                mode=mode,
+                value=value,
+                positions=positions,
+            )
         else:
             outcome = run_concept_ablation(folder)
     view.show(outcome)
@@ -114,7 +144,14 @@ def run_concept_ablation(run: RunFolder) -> Outcome:
 
 
 def run_latent_ablation(
-    run: RunFolder, latents: list[int], *, prompt: str, n_tokens: int
+    run: RunFolder,
+    latents: list[int],
+    *,
+    prompt: str,
+    n_tokens: int,
+    mode: Mode = "zero",
+    value: float | None = None,
+    positions: str = "all",
 ) -> Outcome:
     """Show one prompt with and without some latents of a run's SAE."""
     # heavy: torch
@@ -124,15 +161,28 @@ def run_latent_ablation(
     path = run.product("ablate_latents")
     with run.stage("ablate_latents"):
         sae = run.sae()
+        means = _means(run) if mode == "mean" else None
         rows, probe = before_and_after(
-            run, lambda: ablate(run.model, sae, latents), prompt=prompt, n_tokens=n_tokens
+            run,
+            lambda: ablate(
+                run.model, sae, latents, mode=mode, value=value, means=means, positions=positions
+            ),
+            prompt=prompt,
+            n_tokens=n_tokens,
         )
-        asked = {"prompt": prompt, "latents": latents}
+        asked: dict[str, Any] = {"prompt": prompt, "latents": latents, "mode": mode, "value": value}
+        asked |= {"positions": positions}
         write_json(path, {**asked, "results": rows, "probe": asdict(probe.summary())})
     return Outcome(
-        title=f"switched off {', '.join(map(str, latents))}",
+        title=f"{_DONE[mode]} {', '.join(map(str, latents))}",
         figures={"prompt": prompt},
         table=rows,
         text=str(probe.summary()),
         wrote=(path,),
     )
+
+
+def _means(run: RunFolder) -> Any:
+    """Mean activation of every latent over all tokens of the store, silent ones included."""
+    index = ensure_index(run)
+    return index.mean_act * index.firing_rate

@@ -53,6 +53,7 @@ STAGES = {
     "names_truth": Stage((), ("harvest", "train", "index"), "name_truth.json", uses=("name",)),
     "forget": Stage((), ("harvest", "train"), "forgetting.json"),
     "steer": Stage((), ("harvest", "train"), "steer.json"),
+    "steer_sweep": Stage((), ("harvest", "train"), "steer_sweep.json"),
     "ablate_latents": Stage((), ("harvest", "train"), "ablate_latents.json"),
     "explore": Stage(
         (), ("harvest", "train", "index"), "report.html", uses=("evaluate", "name", "ablate")

@@ -9,32 +9,24 @@ nothing changes keeps its activation to the last bit. Without the error it sees
 x' = decode(edited latents), and then everything that the SAE fails to reconstruct is lost too.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Literal
-
-import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from typing import Any, Literal
 
 from saetools.errors import ConfigError
-from saetools.intervene.base import (
-    PerLatent,
-    activations_of,
-    check_latents,
-    edit_content_rows,
-    find_site,
-    per_latent,
-)
+from saetools.intervene.apply import intervene
+from saetools.intervene.base import PerLatent, check_latents, per_latent
+from saetools.intervene.conditions import Condition
+from saetools.intervene.operations import Clamp, LatentOperation, Mean, Resample, Zero
+from saetools.intervene.positions import Positions
 from saetools.intervene.probe import Probe
+from saetools.intervene.request import Request
 from saetools.models.base import SubjectModel
 from saetools.sae import SAE
-from saetools.types import SparseLatents
 
 __all__ = ["AblationMode", "ablate"]
 
-AblationMode = Literal["zero", "mean", "clamp", "clamp_active"]
-_Rule = Callable[[Tensor], Tensor]
+AblationMode = Literal["zero", "mean", "clamp", "clamp_active", "resample"]
 
 
 @contextmanager
@@ -46,8 +38,12 @@ def ablate(
     mode: AblationMode = "zero",
     means: PerLatent | None = None,
     value: float | None = None,
+    values: Any = None,
+    seed: int = 0,
     keep_error: bool = True,
     hook_name: str | None = None,
+    positions: Positions | str = "all",
+    when: Condition | None = None,
     strict: bool = True,
 ) -> Iterator[Probe]:
     """Ablate latents of `sae` in `model` while the block lasts.
@@ -55,12 +51,18 @@ def ablate(
     Args:
         latents: which ones.
         mode: "zero"; "mean": every token gets the latent's mean activation, from `means`; "clamp":
-            every token gets `value`; "clamp_active": tokens on which the latent fires get `value`.
+            every token gets `value`; "clamp_active": tokens on which the latent fires get `value`;
+            "resample": every token gets the activations of another one, drawn from `values`.
         means: mean activation over all tokens, silent ones included, one number a latent of the
             dictionary, e.g. `index.mean_act * index.firing_rate`; mode "mean".
         value: the activation to set, in activation units; modes "clamp" and "clamp_active".
+        values: activations to draw from, (n_rows, m), a column for each of `latents`; mode
+            "resample".
+        seed: of the draws.
         keep_error: add only the difference to x; otherwise replace x by the edited reconstruction.
         hook_name: where; by default the hook that the SAE was trained at.
+        positions: at which tokens: `Positions`, or "all", "prompt", "generated", "last", "every".
+        when: ablate only where this condition holds.
         strict: refuse a model other than the one the SAE was trained on.
 
     Yields:
@@ -75,82 +77,56 @@ def ablate(
     ...     loss = model.loss(texts)
     >>> probe.summary()                                     # doctest: +SKIP
     """
-    site = find_site(model, sae, hook_name=hook_name, strict=strict)
-    chosen = check_latents(sae, latents)
-    rule = _rule(sae, chosen, mode, means, value)
-    probe = Probe("ablate", site.hook_name, chosen)
-    decoder = sae.W_dec.detach()[chosen].float()  # (m, d_in)
-
-    def rows(x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
-        encoded = sae.encode(x)
-        old, slots = activations_of(encoded, chosen)
-        new = rule(old)
-        if keep_error:
-            edited = _add_difference(x, new - old, decoder)
-        else:
-            edited = sae.decode(_replaced(encoded, slots, chosen, new))
-        probe.record(
-            x,
-            total_change=(edited - x).norm(dim=-1),
-            changes=(new - old) * decoder.norm(dim=-1),
-            activations=old,
-        )
-        return edited
-
-    def edit(
-        x: Float[Tensor, "batch pos d_in"], content: Bool[Tensor, "batch pos"]
-    ) -> Float[Tensor, "batch pos d_in"]:
-        return edit_content_rows(x, content, rows, device=sae.device)
-
-    with model.editing({site.hook_name: edit}):
+    request = Request(
+        _operation(sae, latents, mode, means=means, value=value, values=values, seed=seed),
+        sae=sae,
+        hook_name=hook_name,
+        positions=positions,
+        when=when,
+        keep_error=keep_error,
+        strict=strict,
+        label="ablate",
+    )
+    with intervene(model, [request]) as (probe,):
         yield probe
 
 
-def _rule(
+def _operation(
     sae: SAE,
-    chosen: Tensor,
+    latents: Iterable[int],
     mode: AblationMode,
+    *,
     means: PerLatent | None,
     value: float | None,
-) -> _Rule:
-    """What the activations of the chosen latents become."""
+    values: Any,
+    seed: int,
+) -> LatentOperation:
+    """What becomes of the chosen latents."""
+    chosen = check_latents(sae, latents)
+    names = chosen.tolist()
     if mode == "zero":
-        return torch.zeros_like
+        return Zero(names)
     if mode == "mean":
         if means is None:
             raise ConfigError(
                 "ablate: mode 'mean' needs means=, the mean activation of each latent over all "
                 "tokens; measure it on the store, or choose mode 'zero'"
             )
-        target = per_latent(sae, means, chosen, what="means")
-        return lambda old: target.expand_as(old)
+        table = per_latent(sae, means, chosen, what="means").tolist()
+        return Mean(dict(zip(names, table, strict=True)))
+    if mode == "resample":
+        if values is None:
+            raise ConfigError(
+                "ablate: mode 'resample' needs values=, activations (n_rows, m) to draw from; pass "
+                "e.g. sae.encode(x).of(latents) of some activations x"
+            )
+        return Resample(names, values, seed)
     if mode not in ("clamp", "clamp_active"):
         raise ConfigError(
-            f"ablate: unknown mode {mode!r}; choose 'zero', 'mean', 'clamp' or 'clamp_active'"
+            f"ablate: unknown mode {mode!r}; choose 'zero', 'mean', 'clamp', 'clamp_active' or "
+            "'resample'"
         )
     if value is None:
         raise ConfigError(f"ablate: mode {mode!r} needs value=, the activation to set")
-    level = float(value)
-    if mode == "clamp":
-        return lambda old: torch.full_like(old, level)
-    return lambda old: torch.where(old != 0, level, old)
-
-
-def _add_difference(
-    x: Float[Tensor, "n d_in"], change: Float[Tensor, "n m"], decoder: Float[Tensor, "m d_in"]
-) -> Float[Tensor, "n d_in"]:
-    """x plus the change of its latents; rows without a change keep their bits."""
-    moved = (change != 0).any(-1, keepdim=True)  # (n, 1)
-    return torch.where(moved, x + change @ decoder, x)
-
-
-def _replaced(
-    latents: SparseLatents,
-    slots: Bool[Tensor, "n k"],
-    chosen: Int[Tensor, " m"],
-    new: Float[Tensor, "n m"],
-) -> SparseLatents:
-    """The latents with the chosen ones' slots emptied and their new values in m further slots."""
-    values = torch.cat([latents.values.masked_fill(slots, 0.0), new], dim=1)
-    indices = torch.cat([latents.indices, chosen.expand(len(new), -1)], dim=1)
-    return SparseLatents(values, indices, latents.n_latents)
+    amounts = dict.fromkeys(names, float(value))
+    return Clamp(amounts, "always" if mode == "clamp" else "active")

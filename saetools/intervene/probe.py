@@ -8,10 +8,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["LatentEffect", "Probe", "ProbeSummary"]
+__all__ = ["Firing", "LatentEffect", "Probe", "ProbeSummary"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class LatentEffect:
 
     Args:
         latent: its index.
-        n_tokens: content tokens seen.
+        n_tokens: tokens that the intervention acted on.
         fired_fraction: share of them on which it fired before the intervention, 0-1; NaN where the
             intervention does not encode (steering).
         mean_activation: its mean activation over the tokens on which it fired, before the
@@ -37,15 +37,41 @@ class LatentEffect:
 
 
 @dataclass(frozen=True)
+class Firing:
+    """How often a condition held.
+
+    Args:
+        n_tokens: tokens at the intervention's positions.
+        n_tokens_met: those on which it held.
+        n_texts: texts of the passes that began one: prompts, and whole texts outside generation.
+        n_texts_met: those in which it held on at least one token.
+    """
+
+    n_tokens: int
+    n_tokens_met: int
+    n_texts: int
+    n_texts_met: int
+
+    def __str__(self) -> str:
+        return (
+            f"fired on {self.n_tokens_met:,} of {self.n_tokens:,} tokens, in "
+            f"{self.n_texts_met:,} of {self.n_texts:,} texts"
+        )
+
+
+@dataclass(frozen=True)
 class ProbeSummary:
     """What an intervention did in all.
 
     Args:
-        kind: "steer", "ablate" or "splice".
+        kind: "steer", "ablate", "splice", or an operation such as "clamp".
         hook_name: where.
-        n_tokens: content tokens seen, generated ones included.
+        n_tokens: tokens that it acted on: those at its positions, generated ones included, on
+            which its condition held.
         mean_relative_change: mean of ‖change‖ / ‖activation‖ over them, all latents together.
-        latents: one entry a latent; empty for a splice, which concerns all latents.
+        latents: one entry a latent; empty for a splice, which concerns all latents, and along a
+            direction.
+        fired: how often its condition held; None without a condition.
     """
 
     kind: str
@@ -53,13 +79,14 @@ class ProbeSummary:
     n_tokens: int
     mean_relative_change: float
     latents: tuple[LatentEffect, ...]
+    fired: Firing | None = None
 
     def __str__(self) -> str:
         head = (
             f"{self.kind} at {self.hook_name}: {self.n_tokens:,} tokens, "
             f"mean change {self.mean_relative_change:.3g} of the activation's length"
         )
-        lines = [head]
+        lines = [head] if self.fired is None else [head, str(self.fired)]
         if self.latents:
             lines.append(f"{'latent':>8} {'fired':>8} {'activation':>11} {'change':>8}")
         lines += [
@@ -77,7 +104,7 @@ class Probe:
     """Counts what an intervention does; the context managers yield one.
 
     Args:
-        kind: "steer", "ablate" or "splice".
+        kind: "steer", "ablate", "splice", or an operation such as "clamp".
         hook_name: where the intervention acts.
         latents: the latents it concerns, (m,); empty for a splice.
     """
@@ -91,6 +118,7 @@ class Probe:
         self._fired, self._activation, self._change = sums, sums.clone(), sums.clone()
         self._total_change = torch.zeros((), dtype=torch.float64, device=latents.device)
         self._measured = False
+        self._fired_counts: Tensor | None = None
 
     def record(
         self,
@@ -119,6 +147,25 @@ class Probe:
             self._fired += (activations.detach() != 0).sum(0)
             self._activation += activations.detach().sum(0, dtype=torch.float64)
 
+    def record_condition(
+        self,
+        chosen: Bool[Tensor, "batch pos"],
+        met: Bool[Tensor, "batch pos"],
+        *,
+        whole_texts: bool,
+    ) -> None:
+        """Add the tokens of one pass that were at its positions, and those that met the condition.
+
+        Args:
+            whole_texts: whether the rows are texts from their beginning on.
+        """
+        texts = (
+            [chosen.any(1).sum(), met.any(1).sum()] if whole_texts else [chosen.new_zeros(())] * 2
+        )
+        counts = torch.stack([chosen.sum(), met.sum(), *(n.long() for n in texts)])
+        held = self._fired_counts
+        self._fired_counts = counts if held is None else held + counts
+
     def summary(self) -> ProbeSummary:
         """What happened so far."""
         n = self.n_tokens
@@ -136,7 +183,9 @@ class Probe:
             )
         )
         total = float(self._total_change) / n if n else math.nan
-        return ProbeSummary(self.kind, self.hook_name, n, total, rows)
+        held = self._fired_counts
+        condition = None if held is None else Firing(*held.tolist())
+        return ProbeSummary(self.kind, self.hook_name, n, total, rows, condition)
 
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()

@@ -2,27 +2,23 @@
 
     x' = x + Σ strength · W_dec[latent]
 
-at every content token, the generated ones included, with and without KV cache. The SAE is not run,
-so its reconstruction error never enters.
+at every content token, or at those of `positions`, the generated ones included, with and without KV
+cache. The SAE is not run, so its reconstruction error never enters. For more than one thing at a
+time see `intervene`.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
-import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
-
 from saetools.errors import ConfigError
-from saetools.intervene.base import (
-    PerLatent,
-    check_latents,
-    edit_content_rows,
-    find_site,
-    per_latent,
-)
+from saetools.intervene.apply import intervene
+from saetools.intervene.base import PerLatent, check_latents, per_latent
+from saetools.intervene.conditions import Condition
+from saetools.intervene.operations import Add
+from saetools.intervene.positions import Positions
 from saetools.intervene.probe import Probe
+from saetools.intervene.request import Request
 from saetools.models.base import SubjectModel
 from saetools.sae import SAE
 
@@ -40,6 +36,8 @@ def steer(
     hook_name: str | None = None,
     unit: StrengthUnit = "absolute",
     max_activations: PerLatent | None = None,
+    positions: Positions | str = "all",
+    when: Condition | None = None,
     strict: bool = True,
 ) -> Iterator[Probe]:
     """Steer `model` along latents of `sae` while the block lasts.
@@ -53,6 +51,8 @@ def steer(
             on its corpus, from `max_activations`.
         max_activations: one number a latent of the dictionary, e.g. `index.max_act`; needed by the
             unit "max_activation" only.
+        positions: at which tokens: `Positions`, or "all", "prompt", "generated", "last", "every".
+        when: steer only where this condition holds.
         strict: refuse a model other than the one the SAE was trained on.
 
     Yields:
@@ -66,47 +66,40 @@ def steer(
     >>> with steer(model, sae, {4171: 8.0}) as probe:       # doctest: +SKIP
     ...     print(model.generate("My dog", 20))
     """
-    site = find_site(model, sae, hook_name=hook_name, strict=strict)
-    latents = check_latents(sae, strengths) if strengths else torch.empty(0, dtype=torch.int64)
-    wanted = torch.tensor([float(strengths[i]) for i in latents.tolist()], device=sae.device)
-    wanted = wanted * _unit_length(sae, latents, unit, max_activations)
-    probe = Probe("steer", site.hook_name, latents)
-    if not bool(wanted.any()):
-        yield probe
-        return
-    direction = wanted @ sae.W_dec.detach()[latents].float()  # (d_in,)
-
-    def rows(x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
-        lengths = x.norm(dim=-1) if unit == "residual_norm" else x.new_ones(len(x))
-        probe.record(
-            x,
-            total_change=lengths * direction.norm(),
-            changes=lengths.unsqueeze(-1) * wanted,
-        )
-        return x + lengths.unsqueeze(-1) * direction
-
-    def edit(
-        x: Float[Tensor, "batch pos d_in"], content: Bool[Tensor, "batch pos"]
-    ) -> Float[Tensor, "batch pos d_in"]:
-        return edit_content_rows(x, content, rows, device=sae.device)
-
-    with model.editing({site.hook_name: edit}):
-        yield probe
-
-
-def _unit_length(
-    sae: SAE, latents: Tensor, unit: StrengthUnit, max_activations: PerLatent | None
-) -> Tensor:
-    """Length of a strength of 1 for each latent; of the unit "residual_norm", before the norm."""
-    if unit in ("absolute", "residual_norm"):
-        return torch.ones(len(latents), device=sae.device)
-    if unit != "max_activation":
+    amounts, own = dict(strengths), unit == "residual_norm"
+    if unit == "max_activation":
+        amounts = _of_max(sae, amounts, max_activations)
+    elif unit not in ("absolute", "residual_norm"):
         raise ConfigError(
             f"steer: unknown unit {unit!r}; choose 'absolute', 'residual_norm' or 'max_activation'"
         )
+    request = Request(
+        Add(amounts, "residual_norm" if own else "absolute"),
+        sae=sae,
+        hook_name=hook_name,
+        positions=positions,
+        when=when,
+        strict=strict,
+        label="steer",
+    )
+    with intervene(model, [request]) as (probe,):
+        yield probe
+
+
+def _of_max(
+    sae: SAE, strengths: Mapping[int, float], max_activations: PerLatent | None
+) -> dict[int, float]:
+    """Strengths in units of activation, from multiples of the latents' largest activations."""
     if max_activations is None:
         raise ConfigError(
             "steer: the unit 'max_activation' needs max_activations=, one number a latent; "
             "pass index.max_act of the SAE's LatentIndex, or choose another unit"
         )
-    return per_latent(sae, max_activations, latents, what="max_activations")
+    if not strengths:
+        return {}
+    chosen = check_latents(sae, strengths)
+    largest = per_latent(sae, max_activations, chosen, what="max_activations").tolist()
+    return {
+        latent: strengths[latent] * height
+        for latent, height in zip(chosen.tolist(), largest, strict=True)
+    }

@@ -9,15 +9,14 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor, nn
 
 from saetools.errors import ShapeError
 from saetools.models.base import Edit
+from saetools.models.pass_watcher import PassWatcher
 from saetools.models.sites import Site
-from saetools.models.tokens import is_special
 
-__all__ = ["ContentMask", "Stop", "apply_edit", "install", "read"]
+__all__ = ["Stop", "apply_edit", "install", "read"]
 
 
 class Stop(Exception):  # noqa: N818 (it is not an error: it ends a forward pass that has done its duty)
@@ -45,47 +44,6 @@ def read(sites: Mapping[str, Site], forward: Callable[[], object]) -> dict[str, 
     return seen
 
 
-class ContentMask:
-    """Which positions of the forward pass now running are content: no padding, no special token.
-
-    Read off the arguments of the model's own forward call, so it is right in generation too, where
-    a cached step sees one new token a row and the attention mask of the whole past.
-    """
-
-    def __init__(self, specials: Sequence[int]) -> None:
-        self._specials = specials
-        self._value: Tensor | None = None
-
-    def watch(self, root: nn.Module, stack: ExitStack) -> None:
-        """Follow the calls of `root` until the stack closes."""
-        inner = getattr(root, "base_model", root)
-        stack.callback(root.register_forward_pre_hook(self._see_call, with_kwargs=True).remove)
-        if inner is not root:
-            # For whoever calls the inner model, past the head.
-            stack.callback(inner.register_forward_pre_hook(self._see, with_kwargs=True).remove)
-
-    def for_activation(self, x: Tensor) -> Bool[Tensor, "batch pos"]:
-        """Return the mask of the current call; all True where its token ids are not known."""
-        if self._value is None or self._value.shape != x.shape[:2]:
-            return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        return self._value.to(x.device)
-
-    def _see_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._value = None
-        self._see(module, args, kwargs)
-
-    def _see(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        ids: Any = kwargs.get("input_ids", args[0] if args else None)
-        attention: Any = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
-        known = isinstance(ids, Tensor) and not ids.is_floating_point()
-        flat = isinstance(attention, Tensor) and attention.ndim == 2
-        # What the outer call has shown is better than embeddings or an expanded mask.
-        if not known or (self._value is not None and not flat):
-            return
-        content = ~is_special(ids, self._specials)
-        self._value = content & attention[:, -ids.shape[1] :].bool() if flat else content
-
-
 def apply_edit(edit: Edit, x: Tensor, mask: Tensor, *, hook_name: str) -> Tensor:
     """Return the edited activation, in the dtype of `x`; `x` itself if the edit returned it.
 
@@ -101,12 +59,14 @@ def apply_edit(edit: Edit, x: Tensor, mask: Tensor, *, hook_name: str) -> Tensor
     return new.to(x.dtype)
 
 
-def install(edits: Sequence[tuple[str, Site, Edit]], mask: ContentMask, stack: ExitStack) -> None:
+def install(
+    edits: Sequence[tuple[str, Site, Edit]], watcher: PassWatcher, stack: ExitStack
+) -> None:
     """Put edits on their sites, in order, until the stack closes."""
     for hook_name, site, edit in edits:
 
         def change(x: Tensor, edit: Edit = edit, hook_name: str = hook_name) -> Tensor:
-            return apply_edit(edit, x, mask.for_activation(x), hook_name=hook_name)
+            return apply_edit(edit, x, watcher.for_activation(x), hook_name=hook_name)
 
         handle = _register(site, change)
         stack.callback(handle.remove)

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from saetools.models.forward_pass import ForwardPass
+
 __all__ = ["Edit", "LanguageModel", "ModelKind", "SubjectModel", "TextEncoder", "TokenBatch"]
 
 ModelKind = Literal["language_model", "text_encoder"]
@@ -134,6 +136,14 @@ class SubjectModel(ABC):
         An edit receives the activation (batch, pos, d_in) and the content mask (batch, pos), which
         is False at padding and special tokens. Blocks nest: the inner edit sees the outer's result.
         Nothing remains after the block, even when it raises.
+        """
+
+    @abstractmethod
+    def running_pass(self, x: Float[Tensor, "batch pos d_in"]) -> ForwardPass:
+        """What is known of the pass that runs: for an edit that asks about its activation `x`.
+
+        Raises:
+            ConfigError: no edit is open.
         """
 
 

@@ -12,9 +12,11 @@ from typing import NoReturn
 from torch import Tensor, nn
 
 from saetools.errors import ConfigError
-from saetools.models._hooks import ContentMask, apply_edit, install
+from saetools.models._hooks import apply_edit, install
 from saetools.models.base import Edit
 from saetools.models.bridge import Bridge, HookFn
+from saetools.models.forward_pass import ForwardPass
+from saetools.models.pass_watcher import PassWatcher
 from saetools.models.sites import Site, bridge_name, model_type
 
 __all__ = ["EditStack", "NamedEdit"]
@@ -39,6 +41,20 @@ class EditStack:
         self._blocks: list[Sequence[NamedEdit]] = []
         self._installed = ExitStack()
         self._bridge: Bridge | None = None
+        self._watcher: PassWatcher | None = None
+
+    def running(self, x: Tensor) -> ForwardPass:
+        """What is known of the forward pass that an edit's activation `x` belongs to.
+
+        Raises:
+            ConfigError: no edit is open, so no pass is followed.
+        """
+        if self._watcher is None:
+            raise ConfigError(
+                "asked what the running forward pass is while no edit is open; ask from inside an "
+                "edit, within `with model.editing(...)`"
+            )
+        return self._watcher.running(x)
 
     @property
     def bridge(self) -> Bridge | None:
@@ -79,27 +95,28 @@ class EditStack:
 
     def _install(self) -> None:
         self._installed.close()
+        self._watcher = None
         edits = [edit for block in self._blocks for edit in block]
         if not edits:
             return
-        mask = ContentMask(self._specials)
+        watcher = self._watcher = PassWatcher(self._specials)
         # On failure the stack closes what it has put up so far.
         with ExitStack() as stack:
             if self._bridge is not None:
-                self._install_on_bridge(self._bridge, edits, mask, stack)
+                self._install_on_bridge(self._bridge, edits, watcher, stack)
             else:
-                mask.watch(self._hf, stack)
-                install([(n, self._sites[n], edit) for n, edit in edits], mask, stack)
+                watcher.watch(self._hf, stack)
+                install([(n, self._sites[n], edit) for n, edit in edits], watcher, stack)
             self._installed = stack.pop_all()
 
     def _install_on_bridge(
-        self, bridge: Bridge, edits: Sequence[NamedEdit], mask: ContentMask, stack: ExitStack
+        self, bridge: Bridge, edits: Sequence[NamedEdit], watcher: PassWatcher, stack: ExitStack
     ) -> None:
-        mask.watch(bridge.root, stack)
+        watcher.watch(bridge.root, stack)
         functions = []
         for name, edit in edits:
             inside = bridge_name(name, model_type(self._hf))
-            functions.append((inside, _hook_function(bridge, inside, edit, mask)))
+            functions.append((inside, _hook_function(bridge, inside, edit, watcher)))
         stack.enter_context(bridge.hooks(functions))
         names = ", ".join(sorted({name for name, _ in edits if name not in self._sites}))
         if names and bridge.root is not self._hf:
@@ -107,12 +124,12 @@ class EditStack:
             stack.callback(guard.remove)
 
 
-def _hook_function(bridge: Bridge, name: str, edit: Edit, mask: ContentMask) -> HookFn:
+def _hook_function(bridge: Bridge, name: str, edit: Edit, watcher: PassWatcher) -> HookFn:
     layout = bridge.layouts[name]
 
     def change(x: Tensor, *, hook: object) -> Tensor | None:  # noqa: ARG001 (transformer_lens passes it)
         rows = layout.to_rows(x)
-        new = apply_edit(edit, rows, mask.for_activation(rows), hook_name=name)
+        new = apply_edit(edit, rows, watcher.for_activation(rows), hook_name=name)
         return None if new is rows else layout.from_rows(new, like=x)
 
     return change

@@ -14,6 +14,7 @@ from saetools.models._hooks import read
 from saetools.models.base import Edit, SubjectModel, TokenBatch
 from saetools.models.bridge import Bridge, boot
 from saetools.models.edit_stack import EditStack
+from saetools.models.forward_pass import ForwardPass
 from saetools.models.hook_names import aliases, canonical, layer_of, not_found, parse
 from saetools.models.sites import bridge_name, model_type, output_paths, sites_of
 from saetools.models.tokens import special_ids, tokenizer_fingerprint
@@ -182,6 +183,10 @@ class HFSubject(SubjectModel):
         named = [(self.resolve(hook_name), edit) for hook_name, edit in edits.items()]
         needs_bridge = any(name not in self._sites for name, _ in named)
         return self._edits.open(named, self._bridge() if needs_bridge else None)
+
+    def running_pass(self, x: Float[Tensor, "batch pos d_in"]) -> ForwardPass:
+        """What is known of the forward pass that an edit's activation `x` belongs to."""
+        return self._edits.running(x)
 
     @abstractmethod
     def _forward(self, root: nn.Module, tokens: TokenBatch) -> Any:
