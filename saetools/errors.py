@@ -10,6 +10,7 @@
     │   └── IncompleteStoreError               ... because its harvest did not finish
     ├── FormatError            (ValueError)    a file or folder is not what it should be
     ├── NotFittedError         (RuntimeError)  used before it was trained or calibrated
+    ├── ChatError              (RuntimeError)  a language model that was asked does not answer
     ├── ProcessError           (RuntimeError)  another process that shares the work is gone
     ├── KernelUnavailableError (RuntimeError)  a Triton kernel was asked for and cannot run
     └── KernelInputError       (ValueError)    a kernel was given a tensor it cannot take
@@ -23,6 +24,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "BridgeError",
+    "ChatError",
     "ConfigError",
     "FormatError",
     "HookNotFoundError",
@@ -81,6 +83,10 @@ class FormatError(SaetoolsError, ValueError):
 
 class NotFittedError(SaetoolsError, RuntimeError):
     """Something was used before it was trained, calibrated or fitted."""
+
+
+class ChatError(SaetoolsError, RuntimeError):
+    """A language model that was asked does not answer: wrong address, key, name or request."""
 
 
 class ProcessError(SaetoolsError, RuntimeError):

@@ -34,6 +34,10 @@ FLAGS = {
     "ablate": TRY | {"--concept", "--n-latents"},
     "bench": SHARED | {"--run", "--only", "--shape", "--out"},
     "compare": RUN,
+    "concept bottleneck": WORK | {"--texts", "--min-docs", "--pooling"},
+    "concept explain": RUN | {"--device", "--text", "--of", "--against", "--set"},
+    "concept find": WORK
+    | {"--positive", "--negative", "--texts", "--label", "--pooling", "--n-latents"},
     "config check": SHARED,
     "config schema": SHARED,
     "config show": SHARED,
@@ -42,7 +46,12 @@ FLAGS = {
     "evaluate": WORK | {"--metrics", "--dry-run"},
     "explore": RUN | {"--dry-run"},
     "harvest": WORK | {"--resume", "--no-resume", "--dry-run"},
+    "index": WORK | {"--resume", "--no-resume", "--dry-run"},
     "name": WORK | {"--namer", "--latents", "--dry-run"},
+    "score": WORK
+    | {"--scorers", "--latents", "--judge", "--judge-url", "--max-requests", "--dry-run"},
+    "search": SHARED
+    | {"--quiet", "--device", "--prompt", "--token", "--unit", "--label", "--near", "--top"},
     "steer": TRY | {"--name", "--strength", "--unit"},
     "store info": SHARED,
     "store merge": RUN,

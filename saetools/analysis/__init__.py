@@ -1,7 +1,7 @@
 """What each latent of an SAE fires on: one pass over a store, kept in one self-contained file."""
 
 from saetools.analysis.attribution import attribute_latents
-from saetools.analysis.build import index_latents
+from saetools.analysis.build import index_latents, room_for
 from saetools.analysis.index import LatentIndex
 from saetools.analysis.logit_lens import LatentLogits, LogitTable
 from saetools.analysis.neighbours import Neighbours, nearest_to
@@ -25,4 +25,5 @@ __all__ = [
     "attribute_latents",
     "index_latents",
     "nearest_to",
+    "room_for",
 ]

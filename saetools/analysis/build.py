@@ -1,43 +1,44 @@
-"""Build an index: encode the store once, then look at each range of latents.
+"""Build an index: encode the store, turn the codes to lists by latent, look at ranges of latents.
 
-Memory holds the tokens and words of the store (some 100 bytes a token) and the activations of one
-range of latents; the sparse codes wait on disk, 8 bytes each, and are deleted at the end.
+Each step leaves finished pieces in a folder beside the index, so a run that was stopped goes on
+from there. Memory holds one range of latents, some 100 bytes an activation, and the tables of the
+index itself, whose size does not depend on the number of tokens; all else waits on disk: 16 bytes
+an activation and 24 a token, deleted at the end.
 """
 
+import os
+import shutil
 import tempfile
-from collections import Counter
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from saetools import progress
-from saetools.analysis.auroc import Pooled, adjusted, label_test, pool_documents
-from saetools.analysis.coactivation import Family, coactivation, levels
-from saetools.analysis.codes import Codes, CodeWriter
-from saetools.analysis.contexts import HELD_OUT, SPREAD, TOP, ContextTable, choose, windows
+from saetools.analysis.coactivation import levels
+from saetools.analysis.codes import CodeLists, Codes, CodeWriter, turn
 from saetools.analysis.index import LatentIndex
-from saetools.analysis.logit_lens import logit_table
-from saetools.analysis.neighbours import Neighbours, nearest_latents
-from saetools.analysis.postings import CodedLists, DocTokens, encode
-from saetools.analysis.tables import DocTable, LabelTable, LatentStats, latent_stats
-from saetools.analysis.token_text import readable, starts_word, style_of
-from saetools.analysis.units import UnitMass, UnitTable, join_masses, unit_masses
-from saetools.analysis.words import Words, rebuild_words
-from saetools.errors import ConfigError, ShapeError
+from saetools.analysis.index_file import FORMAT, made_from
+from saetools.analysis.join import join
+from saetools.analysis.part import Found, Settings, find
+from saetools.analysis.token_rows import TokenRows, read_rows
+from saetools.analysis.work import WorkFolder
+from saetools.errors import ConfigError, ShapeError, StoreError
 from saetools.models.base import SubjectModel
+from saetools.models.weights import fingerprint_weights
+from saetools.repro import fingerprint
 from saetools.sae import SAE
 from saetools.store import ActivationStore
+from saetools.store.merge import checksum_of
 
-__all__ = ["index_latents"]
+__all__ = ["index_latents", "room_for", "work_folder"]
 
-_MIN_DOCS = 8  # of a label in each split; fewer say nothing
 _BATCH_TOKENS = 4096
-
-Ints = npt.NDArray[np.int64]
+_COMMIT_TOKENS = 64 * _BATCH_TOKENS
 
 
 def index_latents(
@@ -49,95 +50,109 @@ def index_latents(
     window: int = 12,
     seed: int = 0,
     out: str | Path | None = None,
+    resume: bool = True,
 ) -> LatentIndex:
     """Index what every latent of an SAE fires on.
 
         index = st.index_latents(sae, acts, model=model, out="index.h5")
 
-    Examples and words come from training documents; held-out documents give a second, disjoint set
-    of each, and the AUROC that `concepts` reports.
+    Examples, words, labels, co-activation and all else that a namer may look at come from training
+    documents; held-out documents give a second, disjoint set of contexts, the words' held-out
+    masses, and the AUROC that `concepts` reports.
+
+    An index that is there and was made from the same is returned as it is; an unfinished one is
+    gone on with, from the folder `work_folder(out)`.
 
     Args:
         sae: the SAE.
         store: activations of the hook it was trained at.
-        model: the subject model; only its tokenizer is used.
+        model: the subject model; its tokenizer is used, and of a language model its unembedding.
         n_examples: documents shown of each latent, and as many kept for scoring names; half as
             many are drawn over its weaker documents.
         window: tokens shown on each side of a peak.
         seed: of that draw.
         out: HDF5 file to write, none by default.
+        resume: False makes an index anew that is there, finished or not.
 
     Raises:
         ShapeError: the SAE reads another width than the store has.
         HookNotFoundError: the store lacks the SAE's hook.
+        StoreError: the disk is full; finished pieces are kept.
     """
     if n_examples < 1 or window < 0:
         raise ConfigError(
             f"index_latents: n_examples must be at least 1 and window at least 0; "
             f"got n_examples={n_examples}, window={window}"
         )
-    hook_name = _check(sae, store, model)
-    rows = _rows(store, model)
-    folder = Path(out).parent if out is not None else None
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".codes-", dir=folder) as scratch:
-        codes = _encode(sae, store, hook_name, Path(scratch))
-        level = levels(sae.config.n_latents, _widths(sae))
-        fired = _fired_train(codes, rows)
-        found = [
-            _range(
-                codes, first, last, rows, level=level, fired_train=fired, n_examples=n_examples,
-                window=window, seed=seed,
-            )
-            for first, last in codes.parts()
-        ]  # fmt: skip
-        del codes  # Windows cannot delete a file that is mapped
-    index = _join(
-        found, rows, sae=sae, store=store, model=model, hook_name=hook_name, window=window
-    )
-    if out is not None:
-        index.save(out)
-    return index
+    hook_name, settings = _check(sae, store, model), Settings(n_examples, window, seed)
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="saetools-index-") as scratch:
+            path = Path(scratch) / "index.h5"
+            return _build(sae, store, model, hook_name, settings, path).in_memory()
+    path = Path(out)
+    if not resume:
+        shutil.rmtree(work_folder(path), ignore_errors=True)
+        path.unlink(missing_ok=True)
+    return _build(sae, store, model, hook_name, settings, path)
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """The token columns of a store, and what follows from them."""
-
-    token: Ints  # index into texts
-    texts: list[str]
-    doc: npt.NDArray[np.int32]
-    spans: Ints
-    docs: DocTable
-    held_out: npt.NDArray[np.bool_]  # of each row
-    words: Words
-    units: dict[str, Ints]  # unit of each row, by kind of unit
-    label_of_doc: Ints
-    labels: list[str]
+def room_for(n_tokens: int, l0: float) -> int:
+    """Bytes that the pieces of an index take until it is finished: 24 a token, 16 an activation."""
+    return int(n_tokens * (24 + 16 * l0))
 
 
-class _Range(NamedTuple):
-    """What was found of a range of latents."""
-
-    stats: LatentStats
-    auroc_train: npt.NDArray[np.float32]
-    auroc_held_out: npt.NDArray[np.float32]
-    contexts: ContextTable
-    masses: dict[str, UnitMass]
-    p_train: npt.NDArray[np.float64]
-    family: Family
-    step: npt.NDArray[np.uint32]
-    share: npt.NDArray[np.float16]
+def work_folder(out: str | Path) -> Path:
+    """Where the pieces of an index lie until it is finished."""
+    out = Path(out)
+    return out.with_name(out.name + ".work")
 
 
-def _widths(sae: SAE) -> list[int]:
-    return list(sae.widths) if len(sae.widths) > 1 else []
+def _build(
+    sae: SAE,
+    store: ActivationStore,
+    model: SubjectModel,
+    hook_name: str,
+    settings: Settings,
+    out: Path,
+) -> LatentIndex:
+    identity = _identity(sae, store, model, hook_name, settings)
+    if made_from(out) == identity:
+        return LatentIndex.load(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with _told(out):
+        work = WorkFolder(work_folder(out), identity)
+        _index(sae, store, model, hook_name, settings, work, identity, out)
+        work.remove()
+    return LatentIndex.load(out)
 
 
-def _fired_train(codes: Codes, rows: _Rows) -> Ints:
-    train = np.repeat(~rows.held_out, np.diff(codes.bounds))
-    return np.bincount(codes.latents[train], minlength=codes.n_latents)
+def _index(
+    sae: SAE,
+    store: ActivationStore,
+    model: SubjectModel,
+    hook_name: str,
+    settings: Settings,
+    work: WorkFolder,
+    identity: str,
+    out: Path,
+) -> None:
+    """Make all pieces and write the index; nothing of the work is mapped afterwards."""
+    codes = _encode(sae, store, hook_name, work.path)
+    rows = read_rows(store, model, work)
+    lists = turn(codes, work.path)
+    widths = list(sae.widths) if len(sae.widths) > 1 else []
+    level = levels(sae.config.n_latents, widths)
+    found = Found(codes, lists, rows, _fired_train(codes, rows), level, settings)
+    pieces = _pieces(found, lists, work)
+    index = join(
+        pieces, found, work=work, sae=sae, model=model, hook_name=hook_name, widths=widths,
+        source={
+            "sae": sae.config.model_dump(mode="json"),
+            "store": store.manifest,
+            "made_from": identity,
+        },
+    )  # fmt: skip
+    index.save(out)
 
 
 def _check(sae: SAE, store: ActivationStore, model: SubjectModel) -> str:
@@ -157,225 +172,68 @@ def _check(sae: SAE, store: ActivationStore, model: SubjectModel) -> str:
     return hook_name
 
 
-def _rows(store: ActivationStore, model: SubjectModel) -> _Rows:
-    columns = store.columns(0, store.n_tokens)
-    ids, token = np.unique(columns.token_ids, return_inverse=True)
-    pieces = [str(p) for p in model.tokenizer.convert_ids_to_tokens(ids.tolist())]
-    style = style_of(model.tokenizer.get_vocab())
-    texts = readable(pieces, style)
-    starts = np.array([starts_word(piece, style) for piece in pieces], dtype=bool)
-    doc = np.asarray(columns.doc)
-    words = rebuild_words(token, texts=texts, starts=starts, doc=doc)
-    docs = DocTable(list(store.labels), list(store.titles), np.asarray(store.held_out))
-    spans = np.asarray(store.doc_spans)
-    labels, label_of_doc = _common_labels(docs, spans[:, 1] > spans[:, 0])
-    n_words = len(words.strings)
-    both = np.where(words.previous >= 0, words.previous * n_words + words.word, -1)
-    return _Rows(
-        token=token,
-        texts=texts,
-        doc=doc,
-        spans=spans,
-        docs=docs,
-        held_out=docs.held_out[doc],
-        words=words,
-        units={
-            "word": words.word,
-            "previous": words.previous,
-            "bigram": both,
-            "next": words.next,
-        },
-        label_of_doc=label_of_doc,
-        labels=labels,
+def _identity(
+    sae: SAE, store: ActivationStore, model: SubjectModel, hook_name: str, settings: Settings
+) -> str:
+    """What an index is made from, as a hash: SAE, store, model and settings."""
+    return fingerprint(
+        {
+            "format": FORMAT,
+            "sae": [fingerprint_weights(sae), sae.config.model_dump(mode="json"), hook_name],
+            "store": [store.manifest, store.n_tokens, checksum_of(store)],
+            "model": getattr(model, "fingerprint", None),
+            "settings": vars(settings),
+        }
     )
-
-
-def _common_labels(docs: DocTable, has_rows: npt.NDArray[np.bool_]) -> tuple[list[str], Ints]:
-    """Labels with enough documents in both splits, and the label of each document (or -1)."""
-    counts = [
-        Counter(label for label, kept in zip(docs.label, which, strict=True) if kept)
-        for which in (has_rows & ~docs.held_out, has_rows & docs.held_out)
-    ]
-    names = sorted(
-        label
-        for label in counts[0].keys() & counts[1].keys()
-        if label is not None and min(count[label] for count in counts) >= _MIN_DOCS
-    )
-    ids = {name: i for i, name in enumerate(names)}
-    of_doc = np.array(
-        [ids.get(label, -1) if label is not None else -1 for label in docs.label], dtype=np.int64
-    )
-    return names, of_doc
 
 
 def _encode(sae: SAE, store: ActivationStore, hook_name: str, folder: Path) -> Codes:
     writer = CodeWriter(folder, n_latents=sae.config.n_latents)
-    batches = store.stream(split="all", batch_tokens=_BATCH_TOKENS, hook_name=hook_name)
     with progress.task("index", total=store.n_tokens, unit="tokens") as task, torch.no_grad():
-        for batch in batches:
-            writer.append(sae.encode(batch.x.to(sae.device)))
-            task.advance(len(batch.x))
+        task.advance(writer.n_rows)
+        for start in range(writer.n_rows, store.n_tokens, _BATCH_TOKENS):
+            stop = min(start + _BATCH_TOKENS, store.n_tokens)
+            x = store.rows(start, stop, hook_name=hook_name)
+            writer.append(sae.encode(x.to(sae.device)))
+            if stop % _COMMIT_TOKENS == 0:
+                writer.commit()
+            task.advance(stop - start)
     return writer.close()
 
 
-def _range(
-    codes: Codes,
-    first: int,
-    last: int,
-    rows: _Rows,
-    *,
-    level: npt.NDArray[np.int8],
-    fired_train: Ints,
-    n_examples: int,
-    window: int,
-    seed: int,
-) -> _Range:
-    entries = codes.entries(first, last)
-    pooled = pool_documents(entries.latent - first, entries.row, entries.value, doc_of_row=rows.doc)
-    has_rows = rows.spans[:, 1] > rows.spans[:, 0]
-    n_latents, n_labels = last - first, len(rows.labels)
-    train, held = (
-        label_test(
-            pooled,
-            n_latents=n_latents,
-            label_of_doc=rows.label_of_doc,
-            n_labels=n_labels,
-            docs=has_rows & split,
-        )
-        for split in (~rows.docs.held_out, rows.docs.held_out)
-    )
-    stats = latent_stats(entries, first, last, held_out_row=rows.held_out)
-    coded = encode(
-        entries.row,
-        entries.value,
-        starts=np.flatnonzero(np.diff(entries.latent, prepend=-1)),
-        largest=stats.max_act[entries.latent - first],
-    )
-    return _Range(
-        stats,
-        train.auroc.astype(np.float32),
-        held.auroc.astype(np.float32),
-        _contexts(codes, pooled, first, last, rows, n_examples, window, seed),
-        {
-            name: unit_masses(entries, unit, held_out_row=rows.held_out)
-            for name, unit in rows.units.items()
-        },
-        np.where(stats.n_fired_train[:, None] > 0, train.p_value, np.nan),
-        coactivation(
-            codes, entries, first, last,
-            train_row=lambda row: ~rows.held_out[row], fired_train=fired_train, level=level,
-        ),
-        *coded,
-    )  # fmt: skip
+def _fired_train(codes: Codes, rows: TokenRows) -> npt.NDArray[np.int64]:
+    """Training tokens on which each latent fires."""
+    fired = np.zeros(codes.n_latents, dtype=np.int64)
+    for start, stop in codes.row_blocks(_COMMIT_TOKENS * 16):
+        edges = codes.bounds[start : stop + 1]
+        train = np.repeat(~rows.is_held_out(slice(start, stop)), np.diff(edges))
+        latents = codes.latents[int(edges[0]) : int(edges[-1])]
+        fired += np.bincount(latents[train], minlength=codes.n_latents)
+    return fired
 
 
-def _contexts(
-    codes: Codes,
-    pooled: Pooled,
-    first: int,
-    last: int,
-    rows: _Rows,
-    n_examples: int,
-    window: int,
-    seed: int,
-) -> ContextTable:
-    held = rows.docs.held_out[pooled.doc]
-    n = last - first
-    shown, best = choose(
-        pooled.take(~held), n_top=n_examples, n_spread=n_examples // 2, n_latents=n, seed=seed,
-        first=first,
-    )  # fmt: skip
-    tested, _ = choose(
-        pooled.take(held), n_top=0, n_spread=n_examples, n_latents=n, seed=seed, first=first
-    )
-    kind = np.r_[np.where(best, TOP, SPREAD), np.full(len(tested.latent), HELD_OUT)]
-    both = Pooled(
-        *(np.concatenate([getattr(shown, f.name), getattr(tested, f.name)]) for f in fields(Pooled))
-    )
-    order = np.lexsort((kind, both.latent))  # stable: strongest first within a kind
-    chosen = both.take(order)
-    chosen = Pooled(chosen.latent + first, chosen.doc, chosen.value, chosen.row)
-    return windows(
-        chosen,
-        kind[order].astype(np.uint8),
-        codes=codes,
-        window=window,
-        doc_spans=rows.spans,
-        token=rows.token,
-    )
+def _pieces(found: Found, lists: CodeLists, work: WorkFolder) -> list[Path]:
+    """A file for each range of latents."""
+    pieces, n_latents = [], found.codes.n_latents
+    with progress.task("look at latents", total=n_latents, unit="latents") as task:
+        for first, last in lists.parts():
+            made = work.piece(f"latents-{first}", partial(find, found, first, last))
+            pieces.append(made)
+            task.advance(last - first)
+    return pieces
 
 
-def _join(
-    found: list[_Range],
-    rows: _Rows,
-    *,
-    sae: SAE,
-    store: ActivationStore,
-    model: SubjectModel,
-    hook_name: str,
-    window: int,
-) -> LatentIndex:
-    def joined(which: str) -> Neighbours | None:
-        tables = [getattr(part.family, which) for part in found]
-        return None if tables[0] is None else Neighbours(**stacked(tables, Neighbours))
-
-    def stacked(tables: list[object], kind: type) -> dict[str, npt.NDArray[np.generic]]:
-        return {
-            f.name: np.concatenate([getattr(table, f.name) for table in tables])
-            for f in fields(kind)
-        }
-
-    n_docs = [
-        np.bincount(of[of >= 0], minlength=len(rows.labels))
-        for of in (rows.label_of_doc[~rows.docs.held_out], rows.label_of_doc[rows.docs.held_out])
-    ]
-    stats = LatentStats(**stacked([part.stats for part in found], LatentStats))
-    return LatentIndex(
-        hook_name=hook_name,
-        n_tokens=len(rows.token),
-        n_tokens_train=int((~rows.held_out).sum()),
-        window=window,
-        source={"sae": sae.config.model_dump(mode="json"), "store": store.manifest},
-        stats=stats,
-        label_table=LabelTable(
-            names=rows.labels,
-            n_docs_train=n_docs[0],
-            n_docs_held_out=n_docs[1],
-            auroc_train=np.concatenate([part.auroc_train for part in found]),
-            auroc_held_out=np.concatenate([part.auroc_held_out for part in found]),
-            q_train=adjusted(np.concatenate([part.p_train for part in found])).astype(np.float32),
-        ),
-        contexts=ContextTable(**stacked([part.contexts for part in found], ContextTable)),
-        token_texts=rows.texts,
-        docs=rows.docs,
-        units={name: _unit_table(name, found, rows, sae.config.n_latents) for name in rows.units},
-        decoder_neighbours=nearest_latents(sae.W_dec, live=np.flatnonzero(stats.n_fired)),
-        coactivation=Neighbours(**stacked([part.family.near for part in found], Neighbours)),
-        parents=joined("parents"),
-        children=joined("children"),
-        level=levels(sae.config.n_latents, _widths(sae)),
-        widths=_widths(sae),
-        logits=logit_table(model, sae.W_dec, hook_name=sae.target_hook_name or hook_name),
-        lists=CodedLists(
-            np.r_[0, np.cumsum(stats.n_fired)],
-            np.concatenate([part.step for part in found]),
-            np.concatenate([part.share for part in found]),
-        ),
-        doc_tokens=DocTokens(np.r_[0, rows.spans[:, 1]], rows.token.astype(np.int32)),
-    )
-
-
-def _unit_table(name: str, found: list[_Range], rows: _Rows, n_latents: int) -> UnitTable:
-    strings = rows.words.strings
-
-    def spell(unit: int) -> str:
-        if name != "bigram":
-            return strings[unit]
-        return f"{strings[unit // len(strings)]} {strings[unit % len(strings)]}"
-
-    return join_masses(
-        [part.masses[name] for part in found],
-        n_latents=n_latents,
-        train_units=rows.units[name][~rows.held_out],
-        spell=spell,
-    )
+@contextmanager
+def _told(out: Path) -> Iterator[None]:
+    """Say how to go on when a file cannot be written."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        free = shutil.disk_usage(out.absolute().parent).free
+        raise StoreError(
+            f"could not index into {out} ({os.strerror(error.errno or 0)}; the disk has {free:,} "
+            f"bytes free). What is finished is kept in {work_folder(out)}: make room, and the same "
+            "call goes on from there"
+        ) from error

@@ -13,12 +13,11 @@ A parent is sought in the narrower levels of a Matryoshka SAE: a latent that fir
 of the child's tokens, and at least twice as often there as everywhere.
 """
 
-from collections.abc import Callable
-from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from saetools.analysis.codes import Codes, Entries
 from saetools.analysis.neighbours import N_NEIGHBOURS, Neighbours
@@ -27,10 +26,11 @@ __all__ = ["Family", "coactivation", "levels"]
 
 _MIN_TOGETHER = 3  # tokens
 _MIN_SHARE, _MIN_LIFT = 0.5, 2.0  # of a parent
-_TABLE = 16_000_000  # counts held at once
-_ENTRIES = 4_000_000  # pairs counted at once
+_TABLE = 8_000_000  # counts held at once, and their scores: some 60 bytes each
+_ENTRIES = 4_000_000  # activations multiplied at once
 
 Ints = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 
 
@@ -54,7 +54,8 @@ def coactivation(
     first: int,
     last: int,
     *,
-    train_row: Callable[[Ints], npt.NDArray[np.bool_]],
+    train: npt.NDArray[np.bool_],
+    n_train: int,
     fired_train: Ints,
     level: npt.NDArray[np.int8],
     n: int = N_NEIGHBOURS,
@@ -65,7 +66,8 @@ def coactivation(
         codes: active latents of every row.
         entries: the activations of these latents.
         first, last: which latents; the tables have a row for each of them.
-        train_row: which of some rows belong to training documents.
+        train: which of the entries are of training documents.
+        n_train: tokens of training documents.
         fired_train: training tokens on which each latent of the dictionary fires.
         level: level of each; parents are sought where there is more than one.
         n: relatives kept of each latent.
@@ -74,13 +76,12 @@ def coactivation(
     tables = [Neighbours.none(last - first, n) for _ in range(3 if nested else 1)]
     bounds = np.searchsorted(entries.latent, np.arange(first, last + 1))
     size = max(_TABLE // max(codes.n_latents, 1), 1)
-    n_train = int(train_row(np.arange(len(codes.bounds) - 1)).sum())
     for start in range(first, last, size):
         stop = min(start + size, last)
         part = slice(int(bounds[start - first]), int(bounds[stop - first]))
-        row = entries.row[part]
-        seen = train_row(row)
-        together = _together(codes, entries.latent[part][seen] - start, row[seen], stop - start)
+        seen = train[part]
+        latent, row = entries.latent[part][seen] - start, entries.row[part][seen]
+        together = _together(codes, latent, row, stop - start)
         own = np.arange(stop - start)
         together[own, own + start] = 0
         pairs = _Pairs(together, fired_train.astype(np.float64), start, n_train, level)
@@ -91,34 +92,45 @@ def coactivation(
     return Family(tables[0], *(tables[1:] if nested else (None, None)))
 
 
-def _together(codes: Codes, latent: Ints, row: Ints, n: int) -> Ints:
+def _together(codes: Codes, latent: Ints, row: Ints, n: int) -> Counts:
     """Number of the given rows on which each of `n` latents fires with each of the dictionary."""
-    counts = np.zeros((n, codes.n_latents), dtype=np.int64)
-    flat = counts.reshape(-1)
-    begin = codes.bounds[row]
-    width = codes.bounds[row + 1] - begin
-    for start, stop in _runs(width, _ENTRIES):
-        here, wide = slice(start, stop), width[start:stop]
-        place = np.arange(int(wide.sum())) - np.repeat(np.cumsum(wide) - wide, wide)
-        other = codes.latents[np.repeat(begin[here], wide) + place]
-        np.add.at(flat, np.repeat(latent[here] * codes.n_latents, wide) + other, 1)
+    counts = np.zeros((n, codes.n_latents), dtype=np.int32)
+    order = np.argsort(row, kind="stable")
+    latent, row = latent[order], row[order]
+    ones = np.ones(_ENTRIES, dtype=np.int32)
+    for start, stop in codes.row_blocks(_ENTRIES):
+        here = slice(*np.searchsorted(row, (start, stop)).tolist())
+        if here.start == here.stop:
+            continue
+        edges = codes.bounds[start : stop + 1]
+        others = np.asarray(codes.latents[int(edges[0]) : int(edges[-1])])
+        n_rows = stop - start
+        fires = csr_array(
+            (_sized(ones, len(others)), others, (edges - edges[0]).astype(np.int32)),
+            shape=(n_rows, codes.n_latents),
+        )
+        mine = csr_array(
+            (
+                _sized(ones, here.stop - here.start),
+                (latent[here].astype(np.int32), (row[here] - start).astype(np.int32)),
+            ),
+            shape=(n, n_rows),
+        )
+        met = mine @ fires
+        # Each pair stands once in a sparse product, so nothing is added twice.
+        counts[np.repeat(np.arange(n), np.diff(met.indptr)), met.indices] += met.data
     return counts
 
 
-def _runs(width: Ints, limit: int) -> list[tuple[int, int]]:
-    """Cut a list of sizes into runs that hold about `limit` in all."""
-    ends = np.cumsum(width)
-    if not len(ends):
-        return []
-    cuts = np.searchsorted(ends, np.arange(limit, int(ends[-1]) + limit, limit))
-    edges = np.unique(np.r_[0, np.minimum(cuts + 1, len(width)), len(width)]).tolist()
-    return list(pairwise(edges))
+def _sized(ones: Counts, n: int) -> Counts:
+    """`n` ones; a single row may have more entries than a block should."""
+    return ones[:n] if n <= len(ones) else np.ones(n, dtype=np.int32)
 
 
 class _Pairs(NamedTuple):
     """Counts of some latents, `start` the first of them, with all latents."""
 
-    together: Ints
+    together: Counts
     fired: Floats
     start: int
     n_train: int
@@ -126,7 +138,7 @@ class _Pairs(NamedTuple):
 
     def phi(self) -> Floats:
         """Correlation of firing; 0 for pairs that met too seldom."""
-        here, fired, n = self._own(self.fired), self.fired, self.n_train
+        here, fired, n = self._own(self.fired), self.fired, float(self.n_train)
         spread = np.sqrt(here * (n - here)) * np.sqrt(fired * (n - fired))
         with np.errstate(invalid="ignore", divide="ignore"):  # fires never or always
             phi = (n * self.together - here * fired) / spread
@@ -147,7 +159,7 @@ class _Pairs(NamedTuple):
         return column[self.start : self.start + len(self.together), None]
 
 
-def _best(score: Floats, together: Ints, into: Neighbours, first: int) -> None:
+def _best(score: Floats, together: Counts, into: Neighbours, first: int) -> None:
     """Write the best positive scores of each row into a table; of equal ones the commoner."""
     n = min(into.ids.shape[1], score.shape[1])
     if not n:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from jaxtyping import Float32, Int32, Int64, UInt8
 
 from saetools.analysis.auroc import Pooled
-from saetools.analysis.codes import Codes
+from saetools.analysis.codes import Entries
 from saetools.analysis.order import places, strongest_first
 
 __all__ = ["HELD_OUT", "SPREAD", "TOP", "ContextTable", "choose", "windows"]
@@ -83,17 +83,17 @@ def windows(
     chosen: Pooled,
     kind: npt.NDArray[np.uint8],
     *,
-    codes: Codes,
+    entries: Entries,
     window: int,
     doc_spans: Ints,
-    token: Ints,
+    token: npt.NDArray[np.int32],
 ) -> ContextTable:
     """Cut `window` tokens on each side of every peak, never across a document's border.
 
     Args:
         chosen: the peaks, with the latents' numbers in the whole dictionary.
         kind: TOP, SPREAD or HELD_OUT of each.
-        codes: where activations are looked up.
+        entries: activations of these latents.
         window: tokens on each side.
         doc_spans: first and last + 1 row of each document, shape (n_docs, 2).
         token: readable token of each row.
@@ -106,7 +106,7 @@ def windows(
     act = np.zeros(rows.shape, dtype=np.float32)
     for at in range(0, len(rows), _PART):
         part = slice(at, at + _PART)
-        act[part] = codes.at(rows[part], chosen.latent[part])
+        act[part] = entries.at(rows[part], chosen.latent[part])
     return ContextTable(
         latent=chosen.latent,
         kind=kind,

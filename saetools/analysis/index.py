@@ -5,7 +5,7 @@ namer needs neither the store nor the model.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from saetools.analysis.contexts import HELD_OUT, SPREAD, TOP, ContextTable
 from saetools.analysis.index_file import read_index, write_index
 from saetools.analysis.logit_lens import LogitTable
 from saetools.analysis.neighbours import Neighbours
-from saetools.analysis.postings import DocTokens, Lists, Postings, decode
+from saetools.analysis.postings import CodedLists, DocTokens, Lists, Postings, decode
 from saetools.analysis.prompt import PromptReading, read_prompt
 from saetools.analysis.show import concepts_html
 from saetools.analysis.tables import DocTable, LabelTable, LatentStats
@@ -94,6 +94,11 @@ class LatentIndex:
             FormatError: there is no such file, or it is no index of this format.
         """
         return cls(**read_index(Path(path)))
+
+    def in_memory(self) -> "LatentIndex":
+        """The same index, which no longer reads from its file."""
+        lists = CodedLists(self.lists.bounds, *self.lists.read(0, int(self.lists.bounds[-1])))
+        return replace(self, lists=lists)
 
     @property
     def n_latents(self) -> int:
@@ -268,27 +273,42 @@ class LatentIndex:
             hits.extend(hit for hit in found if np.isfinite(hit.auroc_train))  # nan: all have it
         return sorted(hits, key=lambda hit: (-hit.auroc_train, hit.label, hit.latent))[:top]
 
+    def on_word(self, word: str, *, unit: str = "word", top: int = 10) -> list[LatentHit]:
+        """Latents that spend their training activation on one word, the largest share first.
+
+        Args:
+            word: in any case. A pair is spelled with a space between.
+            unit: "word" for latents that fire on it, "previous" for those that fire right after it,
+                "next" for those that fire right before it, "bigram" for pairs.
+            top: latents returned.
+
+        Raises:
+            UnknownNameError: there is no such kind of unit.
+        """
+        if unit not in self.units:
+            raise UnknownNameError(
+                f"there are no units '{unit}' in the index; it has {', '.join(self.units)}"
+            )
+        share = self._share_on([word], unit)
+        said = {"previous": "fires after", "next": "fires before"}.get(unit, "fires on")
+        return _hits(share, [f"{said} '{word}'"] * self.n_latents, top)
+
     def search(self, text: str, *, top: int = 10) -> list[LatentHit]:
         """Latents whose activation falls on the words of `text`, or that tell it as a label.
 
         A word scores the share of a latent's training activation on it; several words add up. A
-        label scores 2 · AUROC - 1 on training documents.
+        label scores 2 · AUROC - 1 on training documents. Names are searched by
+        `saetools.naming.NameSearch`.
         """
         wanted = text.casefold().split()
-        table = self.units["word"]
-        known = [u for u, spelled in enumerate(table.strings) if spelled.casefold() in wanted]
-        hit = np.isin(table.unit, known)
-        latent = np.repeat(np.arange(self.n_latents), np.diff(table.bounds))
-        mass = np.bincount(latent[hit], weights=table.mass_train[hit], minlength=self.n_latents)
-        score = mass / np.maximum(self.stats.mass_train, 1e-12)
+        score = self._share_on(wanted, "word")
         reason = np.where(score > 0, f"fires on '{text}'", "").astype(object)
         for column, label in enumerate(self.labels):
             if label.casefold() in (text.casefold(), *wanted):
                 told = 2 * self.auroc_train[:, column].astype(np.float64) - 1
                 reason[told > score] = f"tells the label '{label}'"
                 score = np.maximum(score, told)
-        order = np.argsort(-score, kind="stable")[:top]
-        return [LatentHit(int(i), float(score[i]), str(reason[i])) for i in order if score[i] > 0]
+        return _hits(score, reason.tolist(), top)
 
     def __repr__(self) -> str:
         return (
@@ -298,6 +318,23 @@ class LatentIndex:
 
     def _repr_html_(self) -> str:
         return concepts_html(repr(self), self.concepts(), self.examples)
+
+    def _share_on(self, words: list[str], unit: str) -> npt.NDArray[np.float64]:
+        """Share of each latent's training activation on some words."""
+        table, folded = self.units[unit], {word.casefold() for word in words}
+        wanted = np.array([text in folded for text in self._folded[unit]], dtype=bool)
+        hit = np.flatnonzero(wanted[table.unit]) if len(wanted) else np.zeros(0, dtype=np.int64)
+        latent = np.searchsorted(table.bounds, hit, side="right") - 1
+        mass = np.bincount(latent, weights=table.mass_train[hit], minlength=self.n_latents)
+        share: npt.NDArray[np.float64] = mass / np.maximum(self.stats.mass_train, 1e-12)
+        return share
+
+    @cached_property
+    def _folded(self) -> Mapping[str, list[str]]:
+        """Units as they are compared, by kind."""
+        return {
+            name: [text.casefold() for text in table.strings] for name, table in self.units.items()
+        }
 
     @cached_property
     def _bounds(self) -> npt.NDArray[np.int64]:
@@ -340,3 +377,9 @@ class LatentIndex:
             label=self.docs.label[doc],
             title=self.docs.title[doc],
         )
+
+
+def _hits(score: npt.NDArray[np.float64], reasons: list[str], top: int) -> list[LatentHit]:
+    """The best positive scores; of equal ones the lower number first."""
+    order = np.argsort(-score, kind="stable")[:top].tolist()
+    return [LatentHit(i, float(score[i]), str(reasons[i])) for i in order if score[i] > 0]

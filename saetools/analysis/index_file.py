@@ -2,21 +2,17 @@
 
 The coded activations stay in the file: an index that was loaded reads those of one latent when they
 are asked for.
-
-Texts are JSON in a byte array: HDF5 strings cannot hold a NUL, and tokens of byte-level
-tokenizers can.
 """
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol
 
 import h5py
 import numpy as np
 
+from saetools.analysis.columns import PACKING, get, get_table, put, put_table
 from saetools.analysis.contexts import ContextTable
 from saetools.analysis.logit_lens import LogitTable
 from saetools.analysis.neighbours import Neighbours
@@ -25,7 +21,7 @@ from saetools.analysis.tables import DocTable, LabelTable, LatentStats
 from saetools.analysis.units import UnitTable
 from saetools.errors import FormatError
 
-__all__ = ["FORMAT", "read_index", "write_index"]
+__all__ = ["FORMAT", "made_from", "read_index", "write_index"]
 
 FORMAT = "saetools-index/2"
 
@@ -46,7 +42,6 @@ _OPTIONAL: dict[str, type[Any]] = {
 _PLAIN = ("source", "token_texts", "level", "widths")
 _CHUNK = 65_536  # activations, which are read and unpacked together
 _BLOCK = 64 * _CHUNK
-_PACKING = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 _SCALARS = ("hook_name", "n_tokens", "n_tokens_train", "window")
 
 
@@ -69,15 +64,26 @@ def write_index(index: _Index, path: Path) -> Path:
             file.attrs[name] = getattr(index, name)
         file.attrs["made_from"] = str(index.source.get("made_from", ""))
         for name in _PLAIN:
-            _put(file, name, getattr(index, name))
+            put(file, name, getattr(index, name))
         present = {n: kind for n, kind in _OPTIONAL.items() if getattr(index, n) is not None}
         for name, kind in {**_TABLES, **present}.items():
-            _put_table(file.create_group(name), getattr(index, name), kind)
+            put_table(file.create_group(name), getattr(index, name), kind)
         for name, table in index.units.items():
-            _put_table(file.create_group(f"units/{name}"), table, UnitTable)
+            put_table(file.create_group(f"units/{name}"), table, UnitTable)
         _put_lists(file.create_group("lists"), index.lists)
     os.replace(scratch, path)
     return path
+
+
+def made_from(path: Path) -> str | None:
+    """What an index says it was made from; None where there is no index of this format."""
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != FORMAT:
+                return None
+            return str(file.attrs["made_from"])
+    except (OSError, KeyError):
+        return None
 
 
 def read_index(path: Path) -> dict[str, Any]:
@@ -116,25 +122,25 @@ def _fields(file: h5py.File, path: Path) -> dict[str, Any]:
         "n_tokens": int(file.attrs["n_tokens"]),
         "n_tokens_train": int(file.attrs["n_tokens_train"]),
         "window": int(file.attrs["window"]),
-        **{name: _get(file[name]) for name in _PLAIN},
+        **{name: get(file[name]) for name in _PLAIN},
     }
     present = {name: kind for name, kind in _OPTIONAL.items() if name in file}
     for name, kind in {**_TABLES, **present}.items():
-        values[name] = _get_table(file[name], kind)
-    values["units"] = {name: _get_table(file["units"][name], UnitTable) for name in file["units"]}
-    bounds = _get(file["lists/bounds"])
+        values[name] = get_table(file[name], kind)
+    values["units"] = {name: get_table(file["units"][name], UnitTable) for name in file["units"]}
+    bounds = get(file["lists/bounds"])
     values["lists"] = FileLists(path.resolve(), bounds, str(file.attrs["made_from"]))
     return values
 
 
 def _put_lists(group: h5py.Group, lists: Lists) -> None:
     """Write the coded activations block by block, so that they need not be in memory."""
-    _put(group, "bounds", lists.bounds)
+    put(group, "bounds", lists.bounds)
     n = int(lists.bounds[-1])
     columns = {
         name: group.create_dataset(
             name, (n,), dtype, chunks=(min(_CHUNK, n),) if n else None,
-            **(_PACKING if n else {}),
+            **(PACKING if n else {}),
         )
         for name, dtype in (("step", np.uint32), ("share", np.float16))
     }  # fmt: skip
@@ -142,25 +148,3 @@ def _put_lists(group: h5py.Group, lists: Lists) -> None:
         stop = min(start + _BLOCK, n)
         coded = lists.read(start, stop)
         columns["step"][start:stop], columns["share"][start:stop] = coded.step, coded.share
-
-
-def _put_table(group: h5py.Group, table: Any, kind: type[Any]) -> None:
-    for field in fields(kind):
-        _put(group, field.name, getattr(table, field.name))
-
-
-def _get_table(group: h5py.Group, kind: type[Any]) -> Any:
-    return kind(**{field.name: _get(group[field.name]) for field in fields(kind)})
-
-
-def _put(group: h5py.Group, name: str, value: Any) -> None:
-    is_array = isinstance(value, np.ndarray)
-    value = dict(value) if isinstance(value, Mapping) else value
-    data = value if is_array else np.frombuffer(json.dumps(value, default=str).encode(), np.uint8)
-    dataset = group.create_dataset(name, data=data, **(_PACKING if data.size else {}))
-    dataset.attrs["json"] = not is_array
-
-
-def _get(dataset: h5py.Dataset) -> Any:
-    data = dataset[()]
-    return json.loads(data.tobytes()) if dataset.attrs["json"] else data

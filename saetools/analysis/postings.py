@@ -2,7 +2,7 @@
 
 A list is coded as the steps between its rows and as shares of the latent's largest activation in
 float16, 6 bytes an activation before compression. A value is off by at most 1/2048 of itself, or
-3e-8 of the largest where it is below 6e-5 of that.
+6e-8 of the largest where it is below 1e-4 of that.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float16, Float32, Int32, Int64, UInt32
 
+from saetools.analysis.codes import CodeLists
 from saetools.errors import FormatError
 
-__all__ = ["CodedLists", "DocTokens", "FileLists", "Lists", "Postings", "decode", "encode"]
+__all__ = ["CodedLists", "DocTokens", "FileLists", "Lists", "Postings", "TurnedLists", "decode"]
 
 _TINY = np.float16(6e-8)  # the smallest positive float16: an active latent stays active
 
@@ -69,6 +70,36 @@ class CodedLists:
 
 
 @dataclass(frozen=True)
+class TurnedLists:
+    """Lists that are coded as they are read.
+
+    Args:
+        lists: rows and activations.
+        largest: largest activation of each latent.
+    """
+
+    lists: CodeLists
+    largest: Float32[np.ndarray, " n_latents"]
+
+    @property
+    def bounds(self) -> Ints:
+        """Which entries belong to which latent."""
+        return self.lists.bounds
+
+    def read(self, start: int, stop: int) -> Coded:
+        """Entries `start` to `stop - 1`."""
+        row = self.lists.rows[start:stop].astype(np.int64)
+        before = int(self.lists.rows[start - 1]) if start else 0
+        begins = self.bounds[(self.bounds >= start) & (self.bounds < stop)] - start
+        step = np.diff(row, prepend=before)
+        step[begins] = row[begins]
+        cut = np.clip(self.bounds, start, stop)
+        largest = np.repeat(self.largest, cut[1:] - cut[:-1])
+        share = (self.lists.values[start:stop] / largest).astype(np.float16)
+        return Coded(step.astype(np.uint32), np.maximum(share, _TINY))
+
+
+@dataclass(frozen=True)
 class FileLists:
     """Lists in an index file, which is opened for each read.
 
@@ -118,26 +149,6 @@ class DocTokens:
     def of(self, doc: int) -> npt.NDArray[np.int32]:
         """Tokens of one document."""
         return self.token[int(self.bounds[doc]) : int(self.bounds[doc + 1])]
-
-
-def encode(
-    row: Ints,
-    value: npt.NDArray[np.float32],
-    *,
-    starts: Ints,
-    largest: float | npt.NDArray[np.float32],
-) -> Coded:
-    """Code activations sorted by latent and row.
-
-    Args:
-        row, value: the activations.
-        starts: where lists begin.
-        largest: the largest activation of its latent, for each activation.
-    """
-    step = np.diff(row, prepend=0)
-    step[starts] = row[starts]
-    share = (value / largest).astype(np.float16)
-    return Coded(step.astype(np.uint32), np.maximum(share, _TINY))
 
 
 def decode(coded: Coded, *, largest: float) -> tuple[Ints, npt.NDArray[np.float32]]:

@@ -64,12 +64,15 @@ class DocTable:
 
 
 def latent_stats(
-    entries: Entries, first: int, last: int, *, held_out_row: npt.NDArray[np.bool_]
+    entries: Entries, first: int, last: int, *, held_out: npt.NDArray[np.bool_]
 ) -> LatentStats:
-    """Figures of the latents `first` to `last - 1` from all their activations."""
+    """Figures of the latents `first` to `last - 1` from all their activations.
+
+    `held_out` says of each activation whether its document is held out.
+    """
     n = last - first
     latent, value = entries.latent - first, entries.value
-    train = ~held_out_row[entries.row]
+    train = ~held_out
     max_act = np.zeros(n, dtype=np.float32)
     np.maximum.at(max_act, latent, value)
     with np.errstate(invalid="ignore"):

@@ -4,13 +4,13 @@ A unit is what is counted: the word a token belongs to, the word before it, the 
 word after it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float64, Int64
+from jaxtyping import Float32, Int32, Int64
 
 from saetools.analysis.codes import Entries
 from saetools.analysis.order import places, strongest_first
@@ -27,9 +27,9 @@ class UnitMass(NamedTuple):
 
     latent: Ints
     unit: Ints
-    count_train: Ints
-    mass_train: npt.NDArray[np.float64]
-    mass_held_out: npt.NDArray[np.float64]
+    count_train: npt.NDArray[np.int32]
+    mass_train: npt.NDArray[np.float32]
+    mass_held_out: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class UnitRows:
     """
 
     text: list[str]
-    count: Ints
-    mass: npt.NDArray[np.float64]
+    count: npt.NDArray[np.int32]
+    mass: npt.NDArray[np.float32]
     background: Ints
-    held_out_mass: npt.NDArray[np.float64]
+    held_out_mass: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class UnitTable:
     strings: list[str]
     background: Int64[np.ndarray, " n_units"]
     bounds: Int64[np.ndarray, " n_latents1"]
-    unit: Int64[np.ndarray, " entries"]
-    count_train: Int64[np.ndarray, " entries"]
-    mass_train: Float64[np.ndarray, " entries"]
-    mass_held_out: Float64[np.ndarray, " entries"]
+    unit: Int32[np.ndarray, " entries"]
+    count_train: Int32[np.ndarray, " entries"]
+    mass_train: Float32[np.ndarray, " entries"]
+    mass_held_out: Float32[np.ndarray, " entries"]
 
     def of(self, latent: int) -> UnitRows:
         """The units of one latent."""
@@ -83,20 +83,14 @@ class UnitTable:
         )
 
 
-def unit_masses(
-    entries: Entries,
-    unit_of_row: Ints,
-    *,
-    held_out_row: npt.NDArray[np.bool_],
-) -> UnitMass:
-    """Sum activations by latent and unit; rows with unit -1 are left out.
+def unit_masses(entries: Entries, unit: Ints, *, held_out: npt.NDArray[np.bool_]) -> UnitMass:
+    """Sum activations by latent and unit; those of unit -1 are left out.
 
     Args:
         entries: activations, latents numbered as in the whole dictionary.
-        unit_of_row: unit of each row of the store.
-        held_out_row: whether a row belongs to a held-out document.
+        unit: unit of each.
+        held_out: whether each belongs to a held-out document.
     """
-    unit = unit_of_row[entries.row]
     n_units = int(unit.max(initial=0)) + 1
     key = entries.latent * n_units + unit
     if len(unit) and unit.min() < 0:
@@ -107,10 +101,10 @@ def unit_masses(
     starts = np.flatnonzero(np.diff(key, prepend=-1))
     if not len(starts):
         none = np.zeros(0, dtype=np.int64)
-        return UnitMass(none, none, none, none.astype(np.float64), none.astype(np.float64))
+        return _narrow(none, none, none, none, none)
     latent, unit = np.divmod(key[starts], n_units)
-    value, held = entries.value[order].astype(np.float64), held_out_row[entries.row[order]]
-    sums = UnitMass(
+    value, held = entries.value[order].astype(np.float64), held_out[order]
+    sums = _narrow(
         latent,
         unit,
         np.add.reduceat((~held).astype(np.int64), starts),
@@ -124,49 +118,55 @@ def unit_masses(
 
 
 def join_masses(
-    parts: Sequence[UnitMass],
+    whole: UnitMass,
     *,
     n_latents: int,
-    train_units: Ints,
+    train_units: Iterable[Ints],
     spell: Callable[[int], str],
 ) -> UnitTable:
-    """Join the parts of all latents into one table that names its units.
+    """Make one table of the masses of all latents, and name its units.
 
     Args:
-        parts: masses of ranges of latents, in order.
+        whole: masses, sorted by latent.
         n_latents: size of the dictionary.
-        train_units: unit of every training token.
+        train_units: unit of every training token, block by block.
         spell: spelling of a unit.
     """
-    whole = _map(
-        range(len(UnitMass._fields)), lambda i: np.concatenate([part[i] for part in parts])
-    )
     kept, unit = np.unique(whole.unit, return_inverse=True)
     sizes = np.bincount(whole.latent, minlength=n_latents)
     return UnitTable(
         strings=[spell(u) for u in kept.tolist()],
         background=_counts(train_units, kept),
         bounds=np.r_[0, np.cumsum(sizes)],
-        unit=unit.astype(np.int64),
+        unit=unit.astype(np.int32),
         count_train=whole.count_train,
         mass_train=whole.mass_train,
         mass_held_out=whole.mass_held_out,
     )
 
 
+def _narrow(latent: Ints, unit: Ints, count: Ints, *masses: npt.NDArray[Any]) -> UnitMass:
+    """Sums in the width that they are kept in: there are many of them."""
+    train, held_out = (mass.astype(np.float32) for mass in masses)
+    return UnitMass(latent, unit, count.astype(np.int32), train, held_out)
+
+
 def _map(columns: Iterable[Any], change: Callable[[Any], npt.NDArray[Any]]) -> UnitMass:
     return UnitMass(*(change(column) for column in columns))
 
 
-def _counts(units: Ints, kept: Ints) -> Ints:
-    """How often each of the sorted units `kept` occurs in `units`."""
+def _counts(blocks: Iterable[Ints], kept: Ints) -> Ints:
+    """How often each of the sorted units `kept` occurs in the blocks."""
+    counts = np.zeros(len(kept), dtype=np.int64)
     if not len(kept):
-        return np.zeros(0, dtype=np.int64)
-    place = np.minimum(np.searchsorted(kept, units), len(kept) - 1)
-    return np.bincount(place[kept[place] == units], minlength=len(kept))
+        return counts
+    for units in blocks:
+        place = np.minimum(np.searchsorted(kept, units), len(kept) - 1)
+        counts += np.bincount(place[kept[place] == units], minlength=len(kept))
+    return counts
 
 
-def _heaviest(latent: Ints, mass: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+def _heaviest(latent: Ints, mass: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """Which entries are among the heaviest of their latent, and not empty; `latent` is sorted."""
     filled = np.flatnonzero(mass > 0)
     order = filled[strongest_first(latent[filled], mass[filled])]

@@ -17,13 +17,17 @@ from saetools.cli import (
     ablate,
     bench,
     compare,
+    concept,
     config,
     demo,
     doctor,
     evaluate,
     explore,
     harvest,
+    index,
     name,
+    score,
+    search,
     steer,
     store,
     testbed,
@@ -93,10 +97,13 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "harvest": harvest.command,
         "train": train.command,
         "evaluate": evaluate.command,
+        "index": index.command,
         "name": name.command,
+        "score": score.command,
     },
     "Look and act": {
         "explore": explore.command,
+        "search": search.command,
         "compare": compare.command,
         "steer": steer.command,
         "ablate": ablate.command,
@@ -115,6 +122,11 @@ _store = typer.Typer(no_args_is_help=True, help="Look into a store of activation
 for _name, _command in store.COMMANDS.items():
     _store.command(_name, help=_help(_command))(_command)
 app.add_typer(_store, name="store", rich_help_panel="Look and act")
+
+_concept = typer.Typer(no_args_is_help=True, help="Find a concept's latents; classify by latents.")
+for _name, _command in concept.COMMANDS.items():
+    _concept.command(_name, help=_help(_command))(_command)
+app.add_typer(_concept, name="concept", rich_help_panel="Look and act")
 
 _testbed = typer.Typer(no_args_is_help=True, help="A world whose truth is known, and its models.")
 for _name, _command in testbed.COMMANDS.items():

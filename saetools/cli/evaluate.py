@@ -106,6 +106,7 @@ def run_evaluate(run: RunFolder) -> Outcome:
 def _side_by_side(runs: Sequence[RunFolder], out: Path) -> Outcome:
     from saetools.evaluate import EvaluationReport  # heavy: torch, sklearn
     from saetools.explore import show_evaluation
+    from saetools.explore.evaluation import left_out
     from saetools.explore.runs import names_of
 
     reports = {}
@@ -115,11 +116,10 @@ def _side_by_side(runs: Sequence[RunFolder], out: Path) -> Outcome:
         reports[name] = EvaluationReport.load(run.product("evaluate"))
     path = out if out.suffix == ".html" else out.with_name(f"{out.name}.html")
     page = show_evaluation(reports, out=path)
-    skipped = {name: why for r in reports.values() for name, why in r.skipped.items()}
     return Outcome(
         title=f"evaluated {len(runs)} run{'' if len(runs) == 1 else 's'}",
         table=_table(reports),
-        text="\n".join([*page.notes, _left_out(skipped)]).strip(),
+        text="\n".join([*page.notes, _left_out(left_out(reports))]).strip(),
         wrote=(path, path.with_suffix(".json")),
         next=f"open {path}",
     )

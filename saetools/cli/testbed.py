@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from saetools.cli import forget, recover
+from saetools.cli import forget, names_truth, recover
 from saetools.cli.options import Device, DryRun, Json, Quiet, Resume
 from saetools.cli.output import Outcome, View
 
@@ -151,5 +151,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "info": info,
     "recover": recover.command,
+    "names": names_truth.command,
     "forget": forget.command,
 }

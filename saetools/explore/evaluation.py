@@ -16,7 +16,7 @@ from saetools.explore.figures import arch_label, label_of
 from saetools.explore.page import EVALUATION, HtmlPage, assemble
 from saetools.repro import write_json
 
-__all__ = ["EvaluationPage", "show_evaluation"]
+__all__ = ["EvaluationPage", "left_out", "show_evaluation"]
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,9 @@ def show_evaluation(
         "notes": notes,
         "saes": [{"name": name, **_settings(report)} for name, report in reports.items()],
         "sections": _sections(reports),
-        "skipped": _skipped(reports),
+        "skipped": [
+            {"metric": label_of(metric), "why": why} for metric, why in left_out(reports).items()
+        ],
     }
     html = assemble(Bundle(plain(head), {}), title=title, assets=EVALUATION)
     page = EvaluationPage(html, dict(reports), notes)
@@ -145,15 +147,19 @@ def _notes(reports: Mapping[str, EvaluationReport]) -> list[str]:
     ]
 
 
-def _skipped(reports: Mapping[str, EvaluationReport]) -> list[dict[str, str]]:
-    """Metrics that no report has, with the reason that the first of them gives."""
-    ran = {metric for report in reports.values() for metric in report.figures_of}
-    reasons: dict[str, str] = {}
-    for report in reports.values():
+def left_out(reports: Mapping[str, EvaluationReport]) -> dict[str, str]:
+    """Why each metric is missing from some report; of several reports, which ones lack it."""
+    lacking: dict[str, dict[str, list[str]]] = {}
+    for name, report in reports.items():
         for metric, why in report.skipped.items():
-            if metric not in ran:
-                reasons.setdefault(metric, why)
-    return [{"metric": label_of(metric), "why": why} for metric, why in reasons.items()]
+            lacking.setdefault(metric, {}).setdefault(why, []).append(name)
+    return {
+        metric: "; ".join(
+            why if len(names) == len(reports) else f"in {', '.join(names)}: {why}"
+            for why, names in reasons.items()
+        )
+        for metric, reasons in lacking.items()
+    }
 
 
 def _sections(reports: Mapping[str, EvaluationReport]) -> list[dict[str, Any]]:

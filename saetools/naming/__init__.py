@@ -1,7 +1,19 @@
 """Names for latents: a namer looks at training documents, the score comes from held-out ones."""
 
-from saetools.naming.base import NAMERS, Name, Namer, NamerConfig
-from saetools.naming.run import name_latents
+from saetools.naming.base import NAMERS, Name, Namer, NamerConfig, NamingContext
+from saetools.naming.run import name_latents, preview_names
+from saetools.naming.search import NameHit, NameSearch
 from saetools.naming.table import NamesTable
 
-__all__ = ["NAMERS", "Name", "Namer", "NamerConfig", "NamesTable", "name_latents"]
+__all__ = [
+    "NAMERS",
+    "Name",
+    "NameHit",
+    "NameSearch",
+    "Namer",
+    "NamerConfig",
+    "NamesTable",
+    "NamingContext",
+    "name_latents",
+    "preview_names",
+]

@@ -35,7 +35,7 @@ def precision(index: LatentIndex, latent: int, name: Name) -> float:
     Returns nan if the latent is silent in held-out documents or the name claims no words.
     """
     total = float(index.stats.mass_held_out[latent])
-    if name.unit is None or not name.words or total <= 0:
+    if name.unit is None or name.unit not in index.units or not name.words or total <= 0:
         return float("nan")
     rows = index.units[name.unit].of(latent)
     wanted = set(name.words)

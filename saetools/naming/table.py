@@ -142,12 +142,10 @@ def _name(row: dict[str, str | None], where: str) -> Name | None:
         return None
     try:
         numbers = {key: float(cells.get(key) or "nan") for key in _NUMBERS}
-        words = json.loads(cells.get("words") or "[]")
+        words, promotes = _texts(cells, "words"), _texts(cells, "promotes")
         unit = cells.get("unit") or None
         if unit is not None and unit not in get_args(Unit):
             raise ValueError(f"unit is {unit!r}, not one of {', '.join(get_args(Unit))}")
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise ValueError(f"words is {cells['words']!r}, not a JSON list of texts")
         latent = int(cells["latent"])
     except ValueError as error:
         raise FormatError(f"{where}: {error}; repair the cell or leave it empty") from error
@@ -159,9 +157,20 @@ def _name(row: dict[str, str | None], where: str) -> Name | None:
         rationale=cells.get("rationale", ""),
         namer=cells.get("namer") or MANUAL,
         unit=unit,  # type: ignore[arg-type]  # checked above
-        words=tuple(words),
+        words=words,
+        label=cells.get("label") or None,
+        promotes=promotes,
         **numbers,
     )
+
+
+def _texts(cells: dict[str, str], column: str) -> tuple[str, ...]:
+    """A cell that is a JSON list of texts; () if it is empty."""
+    cell = cells.get(column) or "[]"
+    found = json.loads(cell)
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise ValueError(f"{column} is {cell!r}, not a JSON list of texts")
+    return tuple(found)
 
 
 def _keys(table: NamesTable) -> list[tuple[str, ...]]:

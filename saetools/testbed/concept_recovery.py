@@ -13,20 +13,20 @@ latent is as active in the latter two as at the token where it is strongest.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from saetools import progress
-from saetools.analysis.auroc import Pooled, auroc, pool_documents
-from saetools.analysis.codes import Codes, CodeWriter, Entries
+from saetools.analysis.auroc import auroc
+from saetools.analysis.codes import CodeLists, Entries
 from saetools.sae import SAE
 from saetools.store import ActivationStore
+from saetools.testbed.firing import encode_store, firing_f1, frequent, pooled_by_unit
 from saetools.testbed.truth import Layer, WorldTruth
 
 __all__ = ["ConceptRecovery", "FoundConcept", "LayerRecovery", "recover_concepts"]
@@ -34,7 +34,6 @@ __all__ = ["ConceptRecovery", "FoundConcept", "LayerRecovery", "recover_concepts
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-_BATCH_TOKENS = 8192
 _N_BEST = 8
 
 
@@ -123,7 +122,7 @@ def recover_concepts(
     """
     best: dict[str, _Best] = {}
     with tempfile.TemporaryDirectory(prefix="saetools-codes-") as scratch:
-        codes = _encode(sae, store, Path(scratch))
+        codes = encode_store(sae, store, Path(scratch))
         parts = list(codes.parts())
         with progress.task("recover", total=len(parts), unit="parts") as task:
             for first, last in parts:
@@ -136,7 +135,7 @@ def recover_concepts(
         firing = _firing(codes, wanted)
     found: list[FoundConcept] = []
     for name, layer in truth.layers.items():
-        asked = _frequent(layer, min_train, min_held_out)
+        asked = frequent(layer, min_train, min_held_out)
         found += _measured(name, layer, np.flatnonzero(asked), best[name], firing, wanted)
     n_all = sum(len(layer.names) for layer in truth.layers.values())
     return ConceptRecovery(tuple(found), n_all - len(found))
@@ -167,47 +166,13 @@ class _Best:
 
 def _scored(entries: Entries, first: int, last: int, layer: Layer) -> _Best:
     """The best of the latents `first` to `last - 1`, of which `entries` are."""
-    pooled = _pooled(entries, entries.latent - first, layer)
-    f1 = _f1(pooled, last - first, layer, ~layer.held_out)
+    pooled = pooled_by_unit(entries, entries.latent - first, layer)
+    f1 = firing_f1(pooled, last - first, layer, ~layer.held_out)
     latent = np.broadcast_to(np.arange(first, last)[:, None], f1.shape)
     return _Best(latent, f1).best()
 
 
-def _f1(pooled: Pooled, n_latents: int, layer: Layer, units: Bools) -> npt.NDArray[np.float64]:
-    """F1 of "the latent fires" for each label, over the units that count, (n_latents, n_labels)."""
-    units = units & layer.counted
-    pooled = pooled.take(units[pooled.doc])
-    n_labels = len(layer.names)
-    label = layer.label[pooled.doc]
-    known = label >= 0
-    cell = pooled.latent[known] * n_labels + label[known]
-    both = np.bincount(cell, minlength=n_latents * n_labels).reshape(n_latents, n_labels)
-    fires = np.bincount(pooled.latent, minlength=n_latents)
-    on = np.bincount(layer.label[units & (layer.label >= 0)], minlength=n_labels)
-    return np.asarray(2 * both / np.maximum(fires[:, None] + on, 1))
-
-
-def _pooled(entries: Entries, latent: Ints, layer: Layer) -> Pooled:
-    """The largest activation of each latent in each unit; `latent` numbers those of the entries."""
-    if layer.unit_of_row is None:
-        return Pooled(latent, entries.row, entries.value, entries.row)
-    inside = layer.unit_of_row[entries.row] >= 0
-    return pool_documents(
-        latent[inside], entries.row[inside], entries.value[inside], doc_of_row=layer.unit_of_row
-    )
-
-
-def _frequent(layer: Layer, min_train: int, min_held_out: int) -> npt.NDArray[np.bool_]:
-    """Labels that are on at enough units of training and of held-out documents."""
-    on = (layer.label >= 0) & layer.counted
-    train, held = (
-        np.bincount(layer.label[on & units], minlength=len(layer.names))
-        for units in (~layer.held_out, layer.held_out)
-    )
-    return np.asarray((train >= min_train) & (held >= min_held_out))
-
-
-def _firing(codes: Codes, latents: Ints) -> Entries:
+def _firing(codes: CodeLists, latents: Ints) -> Entries:
     """All entries of the (sorted) latents."""
     found = []
     for first, last in codes.parts():
@@ -221,8 +186,8 @@ def _measured(
     name: str, layer: Layer, labels: Ints, best: _Best, firing: Entries, latents: Ints
 ) -> list[FoundConcept]:
     """Each label's best latent on held-out units; `firing` holds all of `latents`, sorted."""
-    pooled = _pooled(firing, np.searchsorted(latents, firing.latent), layer)
-    f1 = _f1(pooled, len(latents), layer, layer.held_out)
+    pooled = pooled_by_unit(firing, np.searchsorted(latents, firing.latent), layer)
+    f1 = firing_f1(pooled, len(latents), layer, layer.held_out)
     scores = auroc(
         pooled,
         n_latents=len(latents),
@@ -245,17 +210,3 @@ def _measured(
         )
         for i in labels.tolist()
     ]
-
-
-def _encode(sae: SAE, store: ActivationStore, folder: Path) -> Codes:
-    writer = CodeWriter(folder, n_latents=sae.config.n_latents)
-    with progress.task("encode", total=store.n_tokens, unit="tokens") as task, torch.no_grad():
-        for x in _rows(sae, store):
-            writer.append(sae.encode(x))
-            task.advance(len(x))
-    return writer.close()
-
-
-def _rows(sae: SAE, store: ActivationStore) -> Iterator[torch.Tensor]:
-    for batch in store.stream(batch_tokens=_BATCH_TOKENS):
-        yield batch.x.to(sae.device)

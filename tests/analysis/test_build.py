@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from saetools.analysis import codes, index_latents
+from saetools.analysis import build, coactivation, codes, index_latents, token_rows, words
 from saetools.errors import ConfigError, HookNotFoundError, ShapeError
 from saetools.harvest import harvest
 from saetools.sae import build_sae
@@ -102,22 +102,36 @@ def test_a_label_with_few_documents_in_a_split_has_no_column(make_store, known):
 
 def test_the_index_does_not_depend_on_how_it_is_cut_into_parts(known, monkeypatch, tmp_path):
     whole = known.index(n_examples=3, out=tmp_path / "whole.h5")
-    monkeypatch.setattr(codes, "_PART", 100)
-    monkeypatch.setattr(codes.Codes.parts, "__kwdefaults__", {"limit": 100})
-    assert len(list(_codes_of(known, tmp_path).parts())) > 3
+    monkeypatch.setattr(codes, "_BLOCK", 100)
+    monkeypatch.setattr(words, "_BLOCK", 50)
+    monkeypatch.setattr(token_rows, "_BLOCK", 70)
+    monkeypatch.setattr(coactivation, "_ENTRIES", 60)
+    monkeypatch.setattr(coactivation, "_TABLE", 25)
+    monkeypatch.setattr(codes.CodeLists.parts, "__kwdefaults__", {"limit": 100})
+    n_parts = count_calls(monkeypatch, build, "find")
     cut = known.index(n_examples=3)
-    for name in ("stats", "label_table", "contexts"):
+    assert len(n_parts) > 3
+    for name in ("stats", "label_table", "contexts", "coactivation", "doc_tokens"):
         for field, column in vars(getattr(whole, name)).items():
             assert np.array_equal(getattr(getattr(cut, name), field), column), field
+    for latent in range(12):
+        for mine, wanted in zip(cut.postings(latent), whole.postings(latent), strict=True):
+            assert np.array_equal(mine, wanted)
     for unit, table in whole.units.items():
         assert table.strings == cut.units[unit].strings
         assert np.array_equal(table.mass_train, cut.units[unit].mass_train)
 
 
-def _codes_of(known, folder):
-    writer = codes.CodeWriter(folder, n_latents=12)
-    writer.append(known.sae.encode(known.store.rows(0, 1440)))
-    return writer.close()
+def count_calls(monkeypatch, module, name):
+    """A list that grows with each call of a function."""
+    calls, function = [], getattr(module, name)
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, counted)
+    return calls
 
 
 def test_the_seed_changes_the_drawn_contexts_and_nothing_else(known):

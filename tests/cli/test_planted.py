@@ -62,7 +62,29 @@ def test_an_entity_without_an_oracle_is_refused(cli: Cli, planted: tuple[Path, s
     assert "Dovpal" in result.stderr
 
 
+def test_names_of_every_namer_are_compared_with_the_truth(
+    cli: Cli, planted: tuple[Path, str]
+) -> None:
+    result = cli("testbed", "names", planted[0], "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads((planted[0] / "name_truth.json").read_text())
+    namers = found["namers"]
+    assert {"labels", "logit_lens", "top_tokens", "vocabulary", "names.csv"} <= set(namers)
+    assert set(found["skipped"]) == {"llm", "manual"}
+    latents = found["latents"]
+    assert latents["n_live"] == sum(list(latents.values())[1:])
+    best = namers["top_tokens"]["planted"]
+    assert best["n"] == latents["n_planted"]
+    assert best["right_fraction"]["value"] > 0.8
+    assert best["right_fraction"]["low"] > best["swapped_of_named"]["high"]
+    assert namers["names.csv"]["planted"] == best
+    refused = cli("testbed", "names", planted[0], "--namer", "llm")
+    assert refused.exit_code == 1
+    assert "nobody to ask" in refused.stderr
+
+
 def test_recovery_needs_a_world_that_is_known(cli: Cli, trained: Path) -> None:
-    result = cli("testbed", "recover", trained)
-    assert result.exit_code == 1
-    assert "whose truth is not known" in result.stderr
+    for command in ("recover", "names"):
+        result = cli("testbed", command, trained)
+        assert result.exit_code == 1
+        assert "whose truth is not known" in result.stderr

@@ -15,6 +15,7 @@ from saetools.errors import ConfigError
 from saetools.evaluate import EvaluationReport, Figure
 from saetools.evaluate.base import Curve, Table
 from saetools.explore import show_evaluation
+from saetools.explore.evaluation import left_out
 
 PageReader = Callable[..., str]
 
@@ -86,6 +87,16 @@ def test_reports_of_different_activations_are_marked() -> None:
     assert show_evaluation({"a": report(0.1), "b": report(0.2)}).notes == ()
     (note,) = show_evaluation({"a": report(0.1), "b": report(0.2, split="train")}).notes
     assert "different activations" in note
+
+
+def test_a_metric_that_one_run_lacks_is_said_with_the_name_of_the_run() -> None:
+    why = "it runs a language model"
+    both = {"a": report(0.1), "b": report(0.2)}
+    assert left_out(both) == {"loss_recovered": why}
+    one = {"a": report(0.1), "b": replace(report(0.2), skipped={})}
+    assert left_out(one) == {"loss_recovered": f"in a: {why}"}
+    other = {"a": report(0.1), "b": replace(report(0.2), skipped={"loss_recovered": "no text"})}
+    assert left_out(other) == {"loss_recovered": f"in a: {why}; in b: no text"}
 
 
 def test_no_report_is_an_error() -> None:

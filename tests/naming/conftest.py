@@ -1,5 +1,8 @@
 """An index of planted latents, each with a rule that a name can state exactly."""
 
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +25,7 @@ LATENTS = (
     "label",
     "pieces",
     "train_only",
+    "next",
 )
 _COMMON = [f"common{i}" for i in range(40)]
 _EXTRA = ["new", "old", "york", "jersey", "the", "pen", "turtle", "draw", "##ing", "rare"]
@@ -73,6 +77,7 @@ def _fires(rng, pieces, label):
             "label": label == "turtle" and piece in _COMMON and rng.random() < 0.3,
             "pieces": whole or piece == "##ing",
             "train_only": piece == "rare",
+            "next": after == "pen",
         }
         for name, on in rules.items():
             if on:
@@ -123,3 +128,47 @@ def planted(tmp_path_factory):
 def number():
     """Number of a planted latent by its name."""
     return LATENTS.index
+
+
+class Server:
+    """A stub that speaks as much of OpenAI's protocol as a chat needs."""
+
+    def __init__(self):
+        self.seen = []
+        self.failures = []  # (status, text) answered first
+        self.answer = {
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": "yes"}}]
+        }
+        stub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                stub.seen.append((self.path, self.headers.get("Authorization"), body))
+                status, content = (
+                    stub.failures.pop(0) if stub.failures else (200, json.dumps(stub.answer))
+                )
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.write(content.encode())
+
+            def log_message(self, *_):
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+
+    def close(self):
+        self._http.shutdown()
+        self._http.server_close()
+
+
+@pytest.fixture
+def server():
+    """A stub of a server; the client that speaks to it comes with saetools[llm]."""
+    pytest.importorskip("openai", reason="pip install saetools[llm]")
+    stub = Server()
+    yield stub
+    stub.close()

@@ -11,7 +11,7 @@ from saetools.naming.score import precision, scored
 
 def test_true_names_hold_and_swapped_names_do_not(planted, number):
     names = name_latents(planted)
-    for rule in ("token", "bigram", "previous", "frozen_pair", "pieces"):
+    for rule in ("token", "bigram", "previous", "frozen_pair", "pieces", "next"):
         name = names.get(number(rule))
         assert name.held_out_precision == pytest.approx(1.0)
         assert name.swapped_precision < 0.2

@@ -24,11 +24,12 @@ def test_awkward_texts_survive(tmp_path):
         [
             _name(3, 'a, "quoted"\nline', words=("|", '"', "é, ü"), unit="word"),
             _name(1, "=1+1", held_out_precision=1 / 3, swapped_precision=0.1),
+            _name(4, "adds", unit="next", label='a "label"', promotes=(" and", ",")),
         ]
     )
     again = NamesTable.load(names.save(tmp_path / "names.csv"))
     assert again == names
-    assert [name.latent for name in again] == [1, 3]
+    assert [name.latent for name in again] == [1, 3, 4]
     assert again.get(3).words == ("|", '"', "é, ü")
     assert again.get(1).held_out_precision == 1 / 3
     assert again.get(2) is None
@@ -76,6 +77,7 @@ def test_a_minimal_table_from_a_spreadsheet_loads(tmp_path):
         ("latent,name\n1,y\n1,z\n", "line 3: latent 1 has a second name"),
         ("latent,name,unit\n1,y,letters\n", "unit is 'letters'"),
         ("latent,name,words\n1,y,3\n", "not a JSON list"),
+        ("latent,name,promotes\n1,y,{}\n", "promotes is '{}', not a JSON list"),
         ("latent,name,confidence\n1,y,high\n", "'high'"),
     ],
 )

@@ -16,6 +16,7 @@ from saetools.naming.namers.top_tokens import log_odds_z
         ("token", '"pen"', 1.0),
         ("bigram", '"new york"', 1.0),
         ("previous", 'after "the"', 1.0),
+        ("next", 'before "pen"', 1.0),
         ("frozen_pair", '"jersey"', 1.0),
         ("pieces", '"drawing"', 1.0),
         ("train_only", '"rare"', 1.0),

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from saetools.analysis.codes import Codes
+from saetools.analysis.codes import CodeLists
 from saetools.corpus.planted import LabelledText, World, levels_of, token_labels
 from saetools.errors import ConfigError
 from saetools.sae import SAE, build_sae
 from saetools.store import ActivationStore, StoreWriter, TokenColumns
 from saetools.testbed.concept_recovery import ConceptRecovery, FoundConcept, recover_concepts
+from saetools.testbed.latent_truth import WORD, LatentTruth, latent_truths, with_words
+from saetools.testbed.name_share import NameShare, name_share, wilson
 from saetools.testbed.name_truth import name_truth
 from saetools.testbed.tokenizer import train_tokenizer
 from saetools.testbed.truth import WorldTruth, world_truth
@@ -143,7 +145,7 @@ def test_parts_of_the_dictionary_give_what_the_whole_gives(
     store, truth, sae, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = recover_concepts(sae, store, truth)
-    monkeypatch.setattr(Codes.parts, "__kwdefaults__", {"limit": 500})
+    monkeypatch.setattr(CodeLists.parts, "__kwdefaults__", {"limit": 500})
     assert recover_concepts(sae, store, truth) == whole
 
 
@@ -171,3 +173,57 @@ def test_names_are_right_where_they_say_the_word_and_the_control_says_what_chanc
     shifted = name_truth(recovery, {2: ["wool"], 3: ["silver"], 1: ["salt"]})
     assert shifted.right_fraction == 0.0
     assert shifted.swapped_fraction == 1.0  # each takes the name of the next
+
+
+def test_what_a_latent_stands_for_is_found_from_its_firing(store, truth, sae, tokenizer) -> None:
+    truths = latent_truths(sae, store, truth, min_train=5, min_held_out=2)
+    badger = truths[WIDTH - 1]
+    assert (badger.layer, badger.name, badger.f1, badger.auroc) == ("leaf", "badger", 1.0, 1.0)
+    assert truths[WIDTH - 2].name == "mammal"
+    assert truths[WIDTH - 3].name == "animal"
+    assert (truths[WIDTH - 4].layer, truths[WIDTH - 4].name) == ("topic", "market")
+    assert not [latent for latent in truths if latent < WIDTH - 4], "noise stands for nothing"
+    # A plain word that agrees as well as a planted label does not take its place.
+    worded = with_words(truth, store, tokenizer)
+    assert latent_truths(sae, store, worded, min_train=5, min_held_out=2)[WIDTH - 1] == badger
+
+
+def test_every_row_knows_its_plain_word(store, truth, tokenizer) -> None:
+    layer = with_words(truth, store, tokenizer).layers[WORD]
+    leaf = truth.layers["leaf"]
+    on = leaf.label == leaf.names.index("badger")
+    assert {layer.names[i].casefold() for i in layer.label[on]} == {"badger"}
+    assert np.array_equal(layer.held_out, leaf.held_out)
+
+
+def test_names_of_all_live_latents_are_counted_with_their_control() -> None:
+    truths = {
+        1: LatentTruth(1, "value", "wool", 0.9, 1.0),
+        2: LatentTruth(2, "value", "silver", 0.9, 1.0),
+        3: LatentTruth(3, "value", "silver", 0.8, 1.0),
+        4: LatentTruth(4, "form", "question", 0.9, 1.0),  # no word says it
+        5: LatentTruth(5, WORD, "the", 0.9, 1.0),
+        6: LatentTruth(6, "topic", "market", 0.9, 1.0),
+    }
+    share = name_share({1: [" Wool"], 2: ["Silver", "wool"], 4: ["question"], 9: ["wool"]}, truths)
+    planted = share["planted"]
+    assert planted == NameShare(n=4, n_named=2, n_right=2, n_swapped_right=1)
+    assert share["word"] == NameShare(n=1, n_named=0, n_right=0, n_swapped_right=0)
+    told = planted.as_json()
+    assert told["right_fraction"]["value"] == 0.5
+    assert told["right_of_named"]["value"] == 1.0
+    assert share["word"].as_json()["right_of_named"] == {"value": None, "low": 0.0, "high": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("n_right", "n", "low", "high"),
+    # The last is Newcombe's (1998).
+    [
+        (0, 10, 0.0, 0.2775),
+        (5, 10, 0.2366, 0.7634),
+        (10, 10, 0.7225, 1.0),
+        (81, 263, 0.2553, 0.3662),
+    ],
+)
+def test_intervals_of_shares_are_wilsons(n_right: int, n: int, low: float, high: float) -> None:
+    assert wilson(n_right, n) == pytest.approx((low, high), abs=1e-4)

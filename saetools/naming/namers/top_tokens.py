@@ -3,7 +3,8 @@
 In this order, all from training documents:
 
 1. one pair of words holds most of the activation, and the second word is common without the first:
-   `"new york"`; else one word does: `"york"`; else one word before it does: `after "the"`.
+   `"new york"`; else one word does: `"york"`; else one word before or after it does, and is more
+   frequent there than elsewhere: `after "the"`, `before "of"`.
 2. up to three words that are over-represented among its tokens, by the log-odds ratio with an
    informative Dirichlet prior (Monroe, Colaresi and Quinn 2008): `draw, pen, turtle`.
 3. where its strongest activation in a document tells a label, the label is added: `· in turtle`.
@@ -20,9 +21,17 @@ from pydantic import Field
 
 from saetools.analysis import LatentIndex
 from saetools.analysis.units import UnitRows
-from saetools.naming.base import NAMERS, Name, NamerConfig, Unit
+from saetools.naming.base import NAMERS, Name, NamerConfig, NamingContext, Unit
 
 __all__ = ["TopTokens", "TopTokensConfig", "log_odds_z"]
+
+_WHERE: dict[Unit, tuple[str, str]] = {
+    "word": ("", "is on"),
+    "bigram": ("", "is on"),
+    "previous": ("after ", "comes right after"),
+    "next": ("before ", "comes right before"),
+}
+"""How a name of one unit begins, and its rationale."""
 
 
 class TopTokensConfig(NamerConfig):
@@ -50,8 +59,9 @@ class TopTokens:
     Config = TopTokensConfig
 
     @staticmethod
-    def name(index: LatentIndex, latents: Sequence[int], config: TopTokensConfig) -> list[Name]:
+    def name(context: NamingContext, latents: Sequence[int], config: TopTokensConfig) -> list[Name]:
         """Name every latent that fires in training documents."""
+        index = context.index
         fired = [latent for latent in latents if index.stats.mass_train[latent] > 0]
         return [_name(index, latent, config) for latent in fired]
 
@@ -114,36 +124,41 @@ def _name(index: LatentIndex, latent: int, config: TopTokensConfig) -> Name:
         namer="top_tokens",
         unit="word" if order else None,
         words=words,
+        label=label,
     )
 
 
 def _single(index: LatentIndex, latent: int, config: TopTokensConfig) -> Name | None:
-    """A name of one word, one pair, or one word before, if it covers enough."""
+    """A name of one word, one pair, or one word beside, if it covers enough."""
     total = float(index.stats.mass_train[latent])
-    heaviest = {unit: index.units[unit].of(latent) for unit in index.units}
+    heaviest = {unit: index.units[unit].of(latent) for unit in _WHERE}
     cover = {
         unit: float(rows.mass[0]) / total if len(rows.mass) else 0.0
         for unit, rows in heaviest.items()
     }
-    word, pair, before = (heaviest[unit] for unit in ("word", "bigram", "previous"))
+    neighbours: tuple[Unit, ...] = ("previous", "next")
+    beside = [
+        unit
+        for unit in neighbours
+        if cover[unit] > config.coverage
+        and _z(index, latent, heaviest[unit], config.prior)[0] >= config.min_z
+    ]
     if cover["bigram"] > config.coverage and cover["word"] > config.coverage:
         # "york" is name enough where every york is a new york.
-        alone = 1 - pair.background[0] / max(int(word.background[0]), 1)
-        unit: Unit = "bigram" if alone > 1 - config.coverage else "word"
+        pair, word = heaviest["bigram"].background[0], heaviest["word"].background[0]
+        unit: Unit = "bigram" if pair / max(int(word), 1) < config.coverage else "word"
     elif cover["word"] > config.coverage:
         unit = "word"
-    elif cover["previous"] > config.coverage and _z(index, latent, before, config.prior)[0] >= (
-        config.min_z
-    ):
-        unit = "previous"
+    elif beside:
+        unit = max(beside, key=lambda unit: cover[unit])
     else:
         return None
     rows = heaviest[unit]
     quoted = f'"{rows.text[0]}"'
-    where = {"word": "is on", "bigram": "is on", "previous": "comes right after"}[unit]
+    before_name, where = _WHERE[unit]
     return Name(
         latent,
-        f"after {quoted}" if unit == "previous" else quoted,
+        f"{before_name}{quoted}",
         confidence=min(cover[unit], 1.0),
         rationale=(
             f"{cover[unit]:.0%} of its activation in training {where} {quoted}; it fires on "
