@@ -55,7 +55,10 @@ STAGES = {
     "steer": Stage((), ("harvest", "train"), "steer.json"),
     "ablate_latents": Stage((), ("harvest", "train"), "ablate_latents.json"),
     "explore": Stage(
-        (), ("harvest", "train", "index"), "report.html", uses=("evaluate", "name", "ablate")
+        (),
+        ("harvest", "train", "index"),
+        "report.html",
+        uses=("evaluate", "name", "score", "ablate"),
     ),
 }
 
