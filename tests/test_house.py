@@ -58,6 +58,7 @@ FLAGS = {
     "store verify": SHARED | {"--quiet"},
     "testbed forget": SHARED | {"--quiet", "--entity", "--n-latents"},
     "testbed info": SHARED,
+    "testbed names": SHARED | {"--quiet", "--namer", "--dry-run"},
     "testbed recover": SHARED | {"--quiet", "--dry-run"},
     "testbed train": RUN | {"--variant", "--device", "--resume", "--no-resume", "--dry-run"},
     "train": WORK | {"--resume", "--no-resume", "--dry-run", "--sweep"},

@@ -117,6 +117,7 @@ def _build(
 ) -> LatentIndex:
     identity = _identity(sae, store, model, hook_name, settings)
     if made_from(out) == identity:
+        shutil.rmtree(work_folder(out), ignore_errors=True)  # killed while it was tidying up
         return LatentIndex.load(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with _told(out):

@@ -13,7 +13,7 @@ A parent is sought in the narrower levels of a Matryoshka SAE: a latent that fir
 of the child's tokens, and at least twice as often there as everywhere.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,14 @@ from scipy.sparse import csr_array
 
 from saetools.analysis.codes import Codes, Entries
 from saetools.analysis.neighbours import N_NEIGHBOURS, Neighbours
+from saetools.analysis.order import places
 
 __all__ = ["Family", "coactivation", "levels"]
 
 _MIN_TOGETHER = 3  # tokens
 _MIN_SHARE, _MIN_LIFT = 0.5, 2.0  # of a parent
-_TABLE = 8_000_000  # counts held at once, and their scores: some 60 bytes each
-_ENTRIES = 4_000_000  # activations multiplied at once
+_TABLE = 8_000_000  # counts held at once
+_ENTRIES = 8_000_000  # activations multiplied at once
 
 Ints = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int32]
@@ -84,11 +85,11 @@ def coactivation(
         together = _together(codes, latent, row, stop - start)
         own = np.arange(stop - start)
         together[own, own + start] = 0
-        pairs = _Pairs(together, fired_train.astype(np.float64), start, n_train, level)
-        _best(pairs.phi(), together, tables[0], start - first)
+        pairs = _pairs(together, fired_train, start, n_train)
+        _best(pairs, pairs.phi(), tables[0], start - first)
         if nested:
-            _best(pairs.shares(of="parents"), together, tables[1], start - first)
-            _best(pairs.shares(of="children"), together, tables[2], start - first)
+            _best(pairs, pairs.shares(level, of="parents"), tables[1], start - first)
+            _best(pairs, pairs.shares(level, of="children"), tables[2], start - first)
     return Family(tables[0], *(tables[1:] if nested else (None, None)))
 
 
@@ -128,47 +129,56 @@ def _sized(ones: Counts, n: int) -> Counts:
 
 
 class _Pairs(NamedTuple):
-    """Counts of some latents, `start` the first of them, with all latents."""
+    """Pairs of a latent of the range, `mine`, with any other that met often enough, by `mine`.
 
-    together: Counts
-    fired: Floats
-    start: int
-    n_train: int
-    level: npt.NDArray[np.int8]
+    Args:
+        place: of `mine` in the range.
+        mine, other: their numbers.
+        together, fires, other_fires: training tokens on which both fire, and each of them.
+        n_train: training tokens.
+    """
+
+    place: Ints
+    mine: Ints
+    other: Ints
+    together: Floats
+    fires: Floats
+    other_fires: Floats
+    n_train: float
 
     def phi(self) -> Floats:
-        """Correlation of firing; 0 for pairs that met too seldom."""
-        here, fired, n = self._own(self.fired), self.fired, float(self.n_train)
-        spread = np.sqrt(here * (n - here)) * np.sqrt(fired * (n - fired))
-        with np.errstate(invalid="ignore", divide="ignore"):  # fires never or always
-            phi = (n * self.together - here * fired) / spread
-        return np.where((spread > 0) & (self.together >= _MIN_TOGETHER), phi, 0.0)
+        """Correlation of firing."""
+        fires, others, n = self.fires, self.other_fires, self.n_train
+        spread = np.sqrt(fires * (n - fires)) * np.sqrt(others * (n - others))
+        # One that fires on every token tells nothing of the other.
+        return (n * self.together - fires * others) / np.where(spread > 0, spread, np.inf)
 
-    def shares(self, *, of: Literal["parents", "children"]) -> Floats:
+    def shares(self, level: npt.NDArray[np.int8], *, of: Literal["parents", "children"]) -> Floats:
         """Share of the child's tokens on which its parent fires; 0 for pairs that are none."""
-        here, mine = self._own(self.fired), self._own(self.level)
-        child, parent = (here, self.fired) if of == "parents" else (self.fired, here)
-        nested = self.level < mine if of == "parents" else self.level > mine
-        share = self.together / np.maximum(child, 1)
+        child, parent = (self.fires, self.other_fires)
+        nested = level[self.other] < level[self.mine]
+        if of == "children":
+            child, parent = parent, child
+            nested = level[self.other] > level[self.mine]
+        share = self.together / child
         lifted = share * self.n_train >= _MIN_LIFT * parent
-        enough = (share >= _MIN_SHARE) & (self.together >= _MIN_TOGETHER)
-        return np.where(nested & lifted & enough, share, 0.0)
-
-    def _own(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The part of a column that belongs to these latents, (n, 1)."""
-        return column[self.start : self.start + len(self.together), None]
+        return np.where(nested & lifted & (share >= _MIN_SHARE), share, 0.0)
 
 
-def _best(score: Floats, together: Counts, into: Neighbours, first: int) -> None:
-    """Write the best positive scores of each row into a table; of equal ones the commoner."""
-    n = min(into.ids.shape[1], score.shape[1])
-    if not n:
-        return
-    fine = score + 1e-9 * together / (together.max(initial=0) + 1)
-    best = np.argpartition(-fine, n - 1, axis=1)[:, :n]
-    order = np.argsort(-np.take_along_axis(fine, best, 1), axis=1, kind="stable")
-    best = np.take_along_axis(best, order, 1)
-    found = np.take_along_axis(score, best, 1)
-    here = slice(first, first + len(score))
-    into.ids[here, :n] = np.where(found > 0, best, -1)
-    into.scores[here, :n] = np.where(found > 0, found, 0)
+def _pairs(together: Counts, fired: Ints, start: int, n_train: int) -> _Pairs:
+    place, other = np.nonzero(together >= _MIN_TOGETHER)
+    mine = place + start
+    met = together[place, other].astype(np.float64)  # its products pass 2^31
+    fires, others = fired[mine].astype(np.float64), fired[other].astype(np.float64)
+    return _Pairs(place, mine, other, met, fires, others, float(n_train))
+
+
+def _best(pairs: _Pairs, score: Floats, into: Neighbours, first: int) -> None:
+    """Write the best positive scores of each latent into a table; of equal ones the commoner."""
+    order = np.lexsort((-pairs.together, -score, pairs.place))
+    order = order[score[order] > 0]
+    place = pairs.place[order]
+    rank = places(place)
+    kept = rank < into.ids.shape[1]
+    at = place[kept] + first, rank[kept]
+    into.ids[at], into.scores[at] = pairs.other[order][kept], score[order][kept]

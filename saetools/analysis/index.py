@@ -98,7 +98,7 @@ class LatentIndex:
     def in_memory(self) -> "LatentIndex":
         """The same index, which no longer reads from its file."""
         lists = CodedLists(self.lists.bounds, *self.lists.read(0, int(self.lists.bounds[-1])))
-        return replace(self, lists=lists)
+        return replace(self, lists=lists, units=dict(self.units))
 
     @property
     def n_latents(self) -> int:
@@ -322,6 +322,8 @@ class LatentIndex:
     def _share_on(self, words: list[str], unit: str) -> npt.NDArray[np.float64]:
         """Share of each latent's training activation on some words."""
         table, folded = self.units[unit], {word.casefold() for word in words}
+        if unit not in self._folded:
+            self._folded[unit] = [text.casefold() for text in table.strings]
         wanted = np.array([text in folded for text in self._folded[unit]], dtype=bool)
         hit = np.flatnonzero(wanted[table.unit]) if len(wanted) else np.zeros(0, dtype=np.int64)
         latent = np.searchsorted(table.bounds, hit, side="right") - 1
@@ -330,11 +332,9 @@ class LatentIndex:
         return share
 
     @cached_property
-    def _folded(self) -> Mapping[str, list[str]]:
-        """Units as they are compared, by kind."""
-        return {
-            name: [text.casefold() for text in table.strings] for name, table in self.units.items()
-        }
+    def _folded(self) -> dict[str, list[str]]:
+        """Units as they are compared, by kind; filled when a kind is first searched."""
+        return {}
 
     @cached_property
     def _bounds(self) -> npt.NDArray[np.int64]:

@@ -1,11 +1,11 @@
 """An index on disk: HDF5, format `saetools-index/2`, one group a table, one dataset a column.
 
-The coded activations stay in the file: an index that was loaded reads those of one latent when they
-are asked for.
+The tables of units and the coded activations stay in the file: an index that was loaded reads them
+when they are asked for, activations one latent at a time.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from saetools.analysis.columns import PACKING, get, get_table, put, put_table
 from saetools.analysis.contexts import ContextTable
+from saetools.analysis.index_source import IndexSource
 from saetools.analysis.logit_lens import LogitTable
 from saetools.analysis.neighbours import Neighbours
 from saetools.analysis.postings import DocTokens, FileLists, Lists
@@ -127,10 +128,32 @@ def _fields(file: h5py.File, path: Path) -> dict[str, Any]:
     present = {name: kind for name, kind in _OPTIONAL.items() if name in file}
     for name, kind in {**_TABLES, **present}.items():
         values[name] = get_table(file[name], kind)
-    values["units"] = {name: get_table(file["units"][name], UnitTable) for name in file["units"]}
-    bounds = get(file["lists/bounds"])
-    values["lists"] = FileLists(path.resolve(), bounds, str(file.attrs["made_from"]))
+    source = IndexSource(path.resolve(), str(file.attrs["made_from"]))
+    values["units"] = FileUnits(source, tuple(file["units"]))
+    values["lists"] = FileLists(source, get(file["lists/bounds"]))
     return values
+
+
+class FileUnits(Mapping[str, UnitTable]):
+    """The units of an index, each kind read when it is first asked for."""
+
+    def __init__(self, source: IndexSource, kinds: tuple[str, ...]) -> None:
+        self._source, self._kinds = source, kinds
+        self._read: dict[str, UnitTable] = {}
+
+    def __getitem__(self, kind: str) -> UnitTable:
+        if kind not in self._kinds:
+            raise KeyError(kind)
+        if kind not in self._read:
+            with self._source.opened() as file:
+                self._read[kind] = get_table(file["units"][kind], UnitTable)
+        return self._read[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
 
 
 def _put_lists(group: h5py.Group, lists: Lists) -> None:

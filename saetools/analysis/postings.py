@@ -6,16 +6,14 @@ float16, 6 bytes an activation before compression. A value is off by at most 1/2
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float16, Float32, Int32, Int64, UInt32
 
 from saetools.analysis.codes import CodeLists
-from saetools.errors import FormatError
+from saetools.analysis.index_source import IndexSource
 
 __all__ = ["CodedLists", "DocTokens", "FileLists", "Lists", "Postings", "TurnedLists", "decode"]
 
@@ -104,14 +102,12 @@ class FileLists:
     """Lists in an index file, which is opened for each read.
 
     Args:
-        path: the file.
+        source: the file.
         bounds: which entries belong to which latent.
-        made_from: what the file said it was made from when it was loaded.
     """
 
-    path: Path
+    source: IndexSource
     bounds: Int64[np.ndarray, " n_latents1"]
-    made_from: str
 
     def read(self, start: int, stop: int) -> Coded:
         """Entries `start` to `stop - 1`.
@@ -119,19 +115,8 @@ class FileLists:
         Raises:
             FormatError: the file is gone, or is another index now.
         """
-        try:
-            with h5py.File(self.path, "r") as file:
-                if str(file.attrs.get("made_from")) != self.made_from:
-                    raise FormatError(
-                        f"{self.path} is another index than the one that was loaded from it; load "
-                        "it again"
-                    )
-                return Coded(file["lists/step"][start:stop], file["lists/share"][start:stop])
-        except (OSError, KeyError) as error:
-            raise FormatError(
-                f"the activations of latents lie in {self.path}, which cannot be read any more "
-                f"({error}); put the file back, or index the SAE again"
-            ) from error
+        with self.source.opened() as file:
+            return Coded(file["lists/step"][start:stop], file["lists/share"][start:stop])
 
 
 @dataclass(frozen=True)

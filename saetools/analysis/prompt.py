@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from saetools.analysis.show import reading_html
 from saetools.analysis.token_text import readable, style_of
 from saetools.errors import ShapeError
 from saetools.models.base import SubjectModel
@@ -33,6 +34,9 @@ class PromptReading:
                     best[latent] = (act, place)
         order = sorted(best, key=lambda latent: (-best[latent][0], latent))[:top]
         return [(latent, *best[latent]) for latent in order]
+
+    def _repr_html_(self) -> str:
+        return reading_html(self.tokens, self.latents)
 
 
 def read_prompt(model: SubjectModel, sae: SAE, text: str, *, hook_name: str) -> PromptReading:

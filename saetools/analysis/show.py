@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Protocol
 
-__all__ = ["concepts_html", "context_html"]
+__all__ = ["concepts_html", "context_html", "latent_html", "reading_html"]
+
+_N_SHOWN = 5  # latents of a token
 
 
 class _Hit(Protocol):
@@ -52,3 +54,25 @@ def context_html(context: _Context) -> str:
         f"title='{act:.3g}'>{escape(token)}</span>"
         for token, act in zip(context.tokens, context.acts, strict=True)
     )
+
+
+def latent_html(title: str, examples: Sequence[_Context]) -> str:
+    """Return the examples of one latent under its title, strongest first."""
+    rows = "".join(
+        f"<tr><td>{max(context.acts, default=0.0):.3g}</td>"
+        f"<td style='text-align:left'>{context_html(context)}</td></tr>"
+        for context in examples
+    )
+    table = f"<table><tr><th>activation</th><th></th></tr>{rows}</table>" if rows else ""
+    return f"<p><b>{escape(title)}</b></p>{table}"
+
+
+def reading_html(tokens: Sequence[str], latents: Sequence[Sequence[tuple[int, float]]]) -> str:
+    """Return the tokens of a text with the strongest latents of each."""
+    rows = "".join(
+        f"<tr><td style='text-align:left'>{escape(token)}</td><td style='text-align:left'>"
+        + ", ".join(f"{latent} ({act:.3g})" for latent, act in found[:_N_SHOWN])
+        + "</td></tr>"
+        for token, found in zip(tokens, latents, strict=True)
+    )
+    return f"<table><tr><th>token</th><th>latents (activation)</th></tr>{rows}</table>"

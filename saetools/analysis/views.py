@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from saetools.analysis.show import latent_html
+
 __all__ = ["ConceptHit", "Context", "LatentHit", "LatentView"]
 
 
@@ -41,6 +43,10 @@ class LatentView:
     firing_rate: float
     max_act: float
     examples: list[Context]
+
+    def _repr_html_(self) -> str:
+        rate = f"fires on {self.firing_rate:.3g} of tokens, at most {self.max_act:.3g}"
+        return latent_html(f"latent {self.latent}: {rate}", self.examples)
 
 
 @dataclass(frozen=True)

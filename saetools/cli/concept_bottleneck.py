@@ -11,11 +11,16 @@ from saetools.cli.run import RunFolder
 from saetools.errors import ConfigError
 
 if TYPE_CHECKING:  # types only: `--help` must not pay for torch
+    import numpy as np
+    import numpy.typing as npt
+
     from saetools.evaluate.bottleneck import Explanation, HeadComparison
+    from saetools.evaluate.concept_search import Pooling, TextFeatures
 
 __all__ = ["run_bottleneck", "run_explain"]
 
 _BOTTLENECK = "bottleneck"
+_TEST_SHARE = 0.3
 
 
 def run_bottleneck(
@@ -26,47 +31,11 @@ def run_bottleneck(
     pooling: Literal["max", "mean"] = "max",
 ) -> Outcome:
     """Fit and score a bottleneck on a run's documents, or on a file of labelled texts."""
-    # heavy: torch
-    import numpy as np
+    from saetools.evaluate.bottleneck import compare_heads  # heavy: torch
 
-    from saetools.corpus import held_out
-    from saetools.evaluate.bottleneck import compare_heads
-    from saetools.evaluate.concept_search import pool_features, store_features
-
-    with run.store() as store:
-        if texts is None:
-            labels, kept_out = list(store.labels), np.asarray(store.held_out)
-        else:
-            contents, labels = one_label(texts)
-            kept_out = held_out(len(labels), fraction=0.3, seed=run.config.seed)
-        sizes = Counter(name for name, out in zip(labels, kept_out, strict=True) if not out)
-        docs = np.array(
-            [i for i, name in enumerate(labels) if name is not None and sizes[name] >= min_docs],
-            dtype=np.int64,
-        )
-        if len({labels[i] for i in docs}) < 2:
-            raise ConfigError(
-                f"a bottleneck tells two labels or more with {min_docs} texts each apart; the "
-                f"largest have {sizes.most_common(3)}; give --min-docs or --texts FILE"
-            )
-        if texts is None:
-            features = store_features(run.sae(), store, docs, pooling=pooling)
-        else:
-            features = pool_features(
-                run.model,
-                run.sae(),
-                [contents[i] for i in docs],
-                pooling=pooling,
-                ctx_len=run.config.harvest.ctx_len,
-            )
-            docs = docs[features.place]
-    at = features.place if texts is None else docs
+    features, labels, held_out = _labelled(run, texts, min_docs, pooling)
     compared = compare_heads(
-        features,
-        [str(labels[i]) for i in at],
-        held_out=kept_out[at],
-        names=names_of(run),
-        seed=run.config.seed,
+        features, labels, held_out=held_out, names=names_of(run), seed=run.config.seed
     )
     folder = compared.bottleneck.save(run.path / _BOTTLENECK)
     compared.save(folder / "report.json")
@@ -109,6 +78,45 @@ def run_explain(
         figures |= {"predicted then": after.predicted[1], "probability then": after.after.max()}
         figures |= {"not read": ", ".join(map(str, after.unused))} if after.unused else {}
     return Outcome(f"explained {text[:60]!r}", figures, table=_contributions(told))
+
+
+def _labelled(
+    run: RunFolder, texts: Path | None, min_docs: int, pooling: "Pooling"
+) -> "tuple[TextFeatures, list[str], npt.NDArray[np.bool_]]":
+    """Pooled texts of frequent labels, their labels, and which of them are held out."""
+    # heavy: torch
+    import numpy as np
+
+    from saetools.corpus import held_out
+    from saetools.evaluate.concept_search import pool_features, store_features
+
+    with run.store() as store:
+        if texts is None:
+            labels, kept_out = list(store.labels), np.asarray(store.held_out)
+        else:
+            contents, labels = one_label(texts)
+            kept_out = held_out(len(labels), fraction=_TEST_SHARE, seed=run.config.seed)
+        sizes = Counter(name for name, out in zip(labels, kept_out, strict=True) if not out)
+        frequent = [name is not None and sizes[name] >= min_docs for name in labels]
+        docs = np.flatnonzero(frequent).astype(np.int64)
+        if len({labels[i] for i in docs}) < 2:
+            raise ConfigError(
+                f"a bottleneck tells two labels or more with {min_docs} texts each apart; the "
+                f"largest have {sizes.most_common(3)}; give --min-docs or --texts FILE"
+            )
+        if texts is None:
+            features = store_features(run.sae(), store, docs, pooling=pooling)
+            at = features.place
+        else:
+            features = pool_features(
+                run.model,
+                run.sae(),
+                [contents[i] for i in docs],
+                pooling=pooling,
+                ctx_len=run.config.harvest.ctx_len,
+            )
+            at = docs[features.place]
+    return features, [str(labels[i]) for i in at], kept_out[at]
 
 
 def _compared(compared: "HeadComparison", run: RunFolder, folder: Path) -> Outcome:

@@ -31,6 +31,7 @@ _SHOWN = {
     "n_planted_without_word": "for one without (form, mood, ...)",
     "n_word": "for a plain word",
     "n_unknown": "for nothing known",
+    "n_unknown_rare": "of these, fire on fewer than 20 training tokens",
 }
 _N_FIRST = 3  # words of a name that are looked at
 
@@ -103,7 +104,7 @@ def run_names(run: RunFolder, *, namers: list[str] | None = None) -> Outcome:
             )
             for namer, table in tables.items()
         }
-        counts = _counts(index.live.tolist(), truths)
+        counts = _counts(index, truths)
         content = {
             "format": _FORMAT,
             "latents": counts,
@@ -133,17 +134,20 @@ class _Judged(NamedTuple):
         return {"n_named": self.n_named, "n_named_without_truth": self.n_unjudged, **found}
 
 
-def _counts(live: "list[int]", truths: "Mapping[int, LatentTruth]") -> dict[str, int]:
-    from saetools.testbed.latent_truth import WORD  # heavy: torch
+def _counts(index: "LatentIndex", truths: "Mapping[int, LatentTruth]") -> dict[str, int]:
+    from saetools.testbed.latent_truth import MIN_TRAIN, WORD  # heavy: torch
     from saetools.testbed.name_share import SAYABLE
 
     layers = [truth.layer for truth in truths.values()]
+    unknown = [latent for latent in index.live.tolist() if latent not in truths]
+    fired = index.stats.n_fired_train
     return {
-        "n_live": len(live),
+        "n_live": len(index.live),
         "n_planted": sum(layer in SAYABLE for layer in layers),
         "n_planted_without_word": sum(layer not in (*SAYABLE, WORD) for layer in layers),
         "n_word": layers.count(WORD),
-        "n_unknown": len(set(live) - truths.keys()),
+        "n_unknown": len(unknown),
+        "n_unknown_rare": sum(int(fired[latent]) < MIN_TRAIN for latent in unknown),
     }
 
 

@@ -93,7 +93,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Budgeted:
-    """A chat that counts every request on a budget; the answer as if it had `max_answer` tokens."""
+    """A chat that counts each question on a budget; the answer as if it had `max_answer` tokens.
+
+    Around a `Patient` chat, a question counts once however often a busy server was asked.
+    """
 
     chat: Chat
     budget: Budget

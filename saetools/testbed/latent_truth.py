@@ -26,10 +26,13 @@ from saetools.store import ActivationStore
 from saetools.testbed.firing import encode_store, firing_f1, frequent, pooled_by_unit
 from saetools.testbed.truth import Layer, WorldTruth
 
-__all__ = ["WORD", "LatentTruth", "latent_truths", "with_words"]
+__all__ = ["MIN_TRAIN", "WORD", "LatentTruth", "latent_truths", "with_words"]
 
 WORD = "word"
 """The layer of plain words."""
+
+MIN_TRAIN = 20
+"""Training units at which a label has to be on to be judged."""
 
 
 class LatentTruth(NamedTuple):
@@ -69,7 +72,7 @@ def latent_truths(
     *,
     least_f1: float = 0.5,
     least_auroc: float = 0.9,
-    min_train: int = 20,
+    min_train: int = MIN_TRAIN,
     min_held_out: int = 5,
 ) -> dict[int, LatentTruth]:
     """Find what each latent stands for; latents that stand for nothing are left out.

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from saetools.analysis import LatentIndex
+from saetools.analysis import LatentIndex, PromptReading
 from saetools.errors import FormatError, UnknownNameError
 
 
@@ -124,3 +124,8 @@ def test_jupyter_shows_texts_escaped(known):
     shown = index._repr_html_()
     assert "<script>" not in shown
     assert "&lt;script&gt;" in shown
+    latent = index[int(index.live[0])]._repr_html_()
+    read = PromptReading(["<script>"], [[(3, 1.5)]])._repr_html_()
+    assert "<script>" not in latent + read
+    assert "&lt;script&gt;" in latent
+    assert "3 (1.5)" in read

@@ -54,6 +54,15 @@ def test_kill_9_at_any_moment_goes_on_to_the_same_bytes(n_kills, tmp_path):
         assert not work_folder(path).exists()
 
 
+def test_pieces_that_a_kill_left_beside_a_finished_index_are_cleared_away(known, tmp_path):
+    out = tmp_path / "index.h5"
+    known.index(out=out)
+    work_folder(out).mkdir()
+    (work_folder(out) / "codes.json").write_text("{}")
+    known.index(out=out)
+    assert not work_folder(out).exists()
+
+
 def test_what_is_finished_is_not_made_again(known, tmp_path, monkeypatch):
     monkeypatch.setattr(build.CodeLists.parts, "__kwdefaults__", {"limit": 400})
     whole = known.index(out=tmp_path / "whole.h5")

@@ -72,7 +72,8 @@ def test_names_of_every_namer_are_compared_with_the_truth(
     assert {"labels", "logit_lens", "top_tokens", "vocabulary", "names.csv"} <= set(namers)
     assert set(found["skipped"]) == {"llm", "manual"}
     latents = found["latents"]
-    assert latents["n_live"] == sum(list(latents.values())[1:])
+    assert latents["n_live"] == sum(list(latents.values())[1:-1])
+    assert 0 < latents["n_unknown_rare"] < latents["n_unknown"]
     best = namers["top_tokens"]["planted"]
     assert best["n"] == latents["n_planted"]
     assert best["right_fraction"]["value"] > 0.8

@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
-from saetools.errors import ConfigError, FormatError, UnknownNameError
+from saetools.errors import ConfigError, FormatError, ShapeError, UnknownNameError
 from saetools.evaluate.concept_search import (
     BEST_LATENT,
     RAW_PROBE,
@@ -310,3 +310,5 @@ def test_a_label_is_found_in_a_store_without_its_model(make_store):
     assert found.n_train[0] == int((label1 & ~store.held_out).sum())
     with pytest.raises(UnknownNameError, match="label1"):
         find_label(sae, store, label="labell")
+    with pytest.raises(ShapeError, match="width 6"):
+        find_label(build_sae("topk", d_in=6, n_latents=8, k=8), store, label="label1")

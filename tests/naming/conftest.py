@@ -26,6 +26,7 @@ LATENTS = (
     "pieces",
     "train_only",
     "next",
+    "mostly",
 )
 _COMMON = [f"common{i}" for i in range(40)]
 _EXTRA = ["new", "old", "york", "jersey", "the", "pen", "turtle", "draw", "##ing", "rare"]
@@ -78,6 +79,7 @@ def _fires(rng, pieces, label):
             "pieces": whole or piece == "##ing",
             "train_only": piece == "rare",
             "next": after == "pen",
+            "mostly": piece == "jersey" or (before == "new" and rng.random() < 0.2),
         }
         for name, on in rules.items():
             if on:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from functools import partial
 
 import pytest
@@ -103,7 +104,7 @@ def test_a_spent_budget_keeps_what_was_answered(planted, caplog):
     with caplog.at_level(logging.WARNING):
         names = name_latents(planted, namer="llm", chat=chat, max_requests=3)
     assert len(names) == len(chat.asked) == 3
-    assert "3 of 10 latents were named" in caplog.text
+    assert f"3 of {len(planted.live)} latents were named" in caplog.text
     assert len(name_latents(planted, namer="llm", chat=Recorder(), max_tokens=0)) == 0
 
 
@@ -125,6 +126,20 @@ def test_a_chat_that_breaks_keeps_what_was_answered_and_one_that_never_works_is_
 
     with pytest.raises(ChatError, match="wrong key"):
         name_latents(planted, namer="llm", chat=never)
+
+
+def test_a_run_that_is_stopped_sends_no_more_than_is_on_its_way(planted):
+    class Stopped(Recorder):
+        def __call__(self, messages):
+            super().__call__(messages)
+            if len(self.asked) > 1:
+                time.sleep(0.2)  # long enough to be noticed before the next
+            raise KeyboardInterrupt
+
+    chat = Stopped()
+    with pytest.raises(KeyboardInterrupt):
+        name_latents(planted, namer="llm", chat=chat)
+    assert len(chat.asked) < len(planted.live)
 
 
 def test_nobody_to_ask_is_said(planted):

@@ -31,6 +31,16 @@ def test_a_planted_rule_is_named_exactly(planted, number, rule, name, confidence
         assert found.confidence == pytest.approx(confidence)
 
 
+def test_a_word_beside_is_no_name_where_it_tells_less_than_a_word(planted, number):
+    """All of it comes after "new", but it fires on half of what does, and on every "jersey"."""
+    found = name_latents(planted).get(number("mostly"))
+    after = planted.units["previous"].of(number("mostly"))
+    assert after.text[0] == "new"
+    assert after.mass[0] == pytest.approx(planted.stats.mass_train[number("mostly")])
+    assert found.unit == "word"
+    assert found.words[0] == "jersey"
+
+
 def test_a_topic_is_its_words_and_its_label(planted, number):
     found = name_latents(planted).get(number("topic"))
     words, label = found.name.split(" · ")

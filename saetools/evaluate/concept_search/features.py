@@ -89,7 +89,7 @@ def pool_features(
 def store_features(
     sae: SAE,
     store: ActivationStore,
-    docs: Ints,
+    docs: Sequence[int] | Ints,
     *,
     pooling: Pooling = "max",
     hook_name: str | None = None,
@@ -98,8 +98,16 @@ def store_features(
 
     Args:
         docs: numbers of the documents wanted, increasing.
+
+    Raises:
+        ShapeError: the SAE reads another width than the store has.
     """
-    hook = _hook(sae, hook_name, store)
+    hook, docs = _hook(sae, hook_name, store), np.asarray(docs, dtype=np.int64)
+    if sae.config.d_in != store.width(hook):
+        raise ShapeError(
+            f"the SAE reads activations of width {sae.config.d_in}; {store.path} holds width "
+            f"{store.width(hook)} at {hook}; pool the store that the SAE was trained on"
+        )
     place = np.full(store.n_docs, -1)
     place[docs] = np.arange(len(docs))
     pooled = pool_batches(

@@ -177,12 +177,7 @@ def search_features(
     draws = class_draws(side, seed=seed, n_draws=_N_DRAWS)
     columns |= _measure(test, side, order, draws)
     scores = held_out_scores(train, positive[~held_out], test, best=int(order[0]), k=k, seed=seed)
-    least = smallest_p_value(positive[~held_out]) * len(order)
-    if least > 0.05:
-        notes.append(
-            f"so few texts cannot bring a single one of {len(order):,} live latents to q = 0.05 "
-            f"(its least q is {min(least, 1):.2g}), only many at once; give more texts"
-        )
+    notes += _power(positive[~held_out], len(order))
     for note in notes:
         _log.warning("%s: %s", concept, note)
     best = order[:_SHOWN]
@@ -202,6 +197,16 @@ def search_features(
         notes=tuple(notes),
         seed=seed,
     )
+
+
+def _power(positive: Bools, n_live: int) -> list[str]:
+    least = smallest_p_value(positive) * n_live
+    if least <= 0.05:
+        return []
+    return [
+        f"so few texts cannot bring a single one of {n_live:,} live latents to q = 0.05 (its least "
+        f"q is {min(least, 1):.2g}), only many at once; give more texts"
+    ]
 
 
 def _rank(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from saetools.errors import ConfigError, FormatError
 from saetools.evaluate.bootstrap import Floats
-from saetools.evaluate.concept_search.readers import BEST_LATENT, RAW_PROBE, Reader
+from saetools.evaluate.concept_search.readers import RAW_PROBE, Reader
 from saetools.evaluate.concept_search.show import search_html
 from saetools.repro import read_json, write_json
 
@@ -184,11 +184,10 @@ class ConceptSearch:
         return (self[rank] for rank in range(len(self)))
 
     def __repr__(self) -> str:
-        best = self.reader(BEST_LATENT)
         return (
             f"ConceptSearch({self.concept!r}: {len(self.latents()):,} of {len(self):,} live "
             f"latents fire more with it at q = 0.05; the best is {self[0].latent}, held-out AUROC "
-            f"{best.auroc if self[0].auroc_train >= 0.5 else 1 - best.auroc:.3f})"
+            f"{self[0].auroc:.3f})"
         )
 
     def _repr_html_(self) -> str:

@@ -230,7 +230,7 @@ def _ask_all(chat: Chat, asked: dict[int, list[Message]], *, n_workers: int) -> 
     Raises:
         ChatError: there is no answer at all, and not because of the budget.
     """
-    answers: dict[int, str] = {}
+    stopped: ChatError | None = None
     with (
         progress.task("llm", total=len(asked), unit="latents") as task,
         ThreadPoolExecutor(n_workers) as pool,
@@ -239,19 +239,18 @@ def _ask_all(chat: Chat, asked: dict[int, list[Message]], *, n_workers: int) -> 
             latent: pool.submit(chat, messages) for latent, messages in asked.items()
         }
         try:
-            for latent, answer in waiting.items():
-                answers[latent] = answer.result()
+            for answer in waiting.values():
+                answer.result()
                 task.advance()
         except ChatError as error:
-            for later in waiting.values():
-                later.cancel()
-            if not answers and not isinstance(error, BudgetSpentError):
-                raise
-            _LOG.warning("%d of %d latents were named: %s", len(answers), len(asked), error)
-            stopped = True
-        else:
-            stopped = False
-    if stopped:  # what was answered meanwhile was paid for
-        done = {j: a for j, a in waiting.items() if not a.cancelled() and a.exception() is None}
-        answers |= {latent: answer.result() for latent, answer in done.items()}
-    return answers
+            stopped = error
+        finally:  # on Ctrl-C too: what is not on its way yet is not sent
+            for answer in waiting.values():
+                answer.cancel()
+    # What came after the one that failed was answered, and maybe paid for, as well.
+    done = {j: a for j, a in waiting.items() if not a.cancelled() and a.exception() is None}
+    if stopped is not None:
+        if not done and not isinstance(stopped, BudgetSpentError):
+            raise stopped
+        _LOG.warning("%d of %d latents were named: %s", len(done), len(asked), stopped)
+    return {latent: answer.result() for latent, answer in done.items()}

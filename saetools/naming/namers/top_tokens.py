@@ -2,9 +2,10 @@
 
 In this order, all from training documents:
 
-1. one pair of words holds most of the activation, and the second word is common without the first:
-   `"new york"`; else one word does: `"york"`; else one word before or after it does, and is more
-   frequent there than elsewhere: `after "the"`, `before "of"`.
+1. one unit holds most of the activation: a word, `"york"`; a pair of words, `"new york"`; the word
+   before or after, `after "the"`, `before "of"`. Of several, that which tells best where the latent
+   fires: F1 of the share of the activation that it holds and the share of such tokens on which the
+   latent fires. None that is worse at it than the heaviest word.
 2. up to three words that are over-represented among its tokens, by the log-odds ratio with an
    informative Dirichlet prior (Monroe, Colaresi and Quinn 2008): `draw, pen, turtle`.
 3. where its strongest activation in a document tells a label, the label is added: `· in turtle`.
@@ -31,7 +32,10 @@ _WHERE: dict[Unit, tuple[str, str]] = {
     "previous": ("after ", "comes right after"),
     "next": ("before ", "comes right before"),
 }
-"""How a name of one unit begins, and its rationale."""
+"""How a name of one unit begins, and its rationale; of equals, the first stands."""
+
+_ON = ("word", "bigram")
+"""Units that the latent fires on, and not beside."""
 
 
 class TopTokensConfig(NamerConfig):
@@ -129,30 +133,26 @@ def _name(index: LatentIndex, latent: int, config: TopTokensConfig) -> Name:
 
 
 def _single(index: LatentIndex, latent: int, config: TopTokensConfig) -> Name | None:
-    """A name of one word, one pair, or one word beside, if it covers enough."""
+    """A name of one word, one pair, or one word beside, if one covers enough."""
     total = float(index.stats.mass_train[latent])
     heaviest = {unit: index.units[unit].of(latent) for unit in _WHERE}
     cover = {
         unit: float(rows.mass[0]) / total if len(rows.mass) else 0.0
         for unit, rows in heaviest.items()
     }
-    neighbours: tuple[Unit, ...] = ("previous", "next")
-    beside = [
+    agrees = {unit: _f1(cover[unit], heaviest[unit]) for unit in _WHERE}
+    # "york" is name enough where it fires on every york, and "after the" is none where it fires on
+    # few of the words after a "the".
+    enough = [
         unit
-        for unit in neighbours
+        for unit in _WHERE
         if cover[unit] > config.coverage
-        and _z(index, latent, heaviest[unit], config.prior)[0] >= config.min_z
+        and agrees[unit] >= agrees["word"]
+        and (unit in _ON or _z(index, latent, heaviest[unit], config.prior)[0] >= config.min_z)
     ]
-    if cover["bigram"] > config.coverage and cover["word"] > config.coverage:
-        # "york" is name enough where every york is a new york.
-        pair, word = heaviest["bigram"].background[0], heaviest["word"].background[0]
-        unit: Unit = "bigram" if pair / max(int(word), 1) < config.coverage else "word"
-    elif cover["word"] > config.coverage:
-        unit = "word"
-    elif beside:
-        unit = max(beside, key=lambda unit: cover[unit])
-    else:
+    if not enough:
         return None
+    unit = max(enough, key=lambda unit: agrees[unit])
     rows = heaviest[unit]
     quoted = f'"{rows.text[0]}"'
     before_name, where = _WHERE[unit]
@@ -168,6 +168,15 @@ def _single(index: LatentIndex, latent: int, config: TopTokensConfig) -> Name | 
         unit=unit,
         words=(rows.text[0],),
     )
+
+
+def _f1(cover: float, rows: UnitRows) -> float:
+    """How well "on the heaviest unit" tells where the latent fires: F1 of the share of activation
+    that is there and the share of such tokens on which it fires."""
+    if not len(rows.count):
+        return 0.0
+    fires = float(rows.count[0]) / max(int(rows.background[0]), 1)
+    return 2 * cover * fires / max(cover + fires, 1e-12)
 
 
 def _z(index: LatentIndex, latent: int, rows: UnitRows, prior: float) -> npt.NDArray[np.float64]:

@@ -39,7 +39,8 @@ class Moved(NamedTuple):
         effect: per name and text, in nats or cosine, above the mean over the reference names; nan
             where a text does not count.
         raw: the same before the reference was taken off.
-        flipped: share of tokens that say the name after and did not before; nan for encoders.
+        flipped: rise of the share of tokens that say the name (fall, of ablation); nan for
+            encoders.
     """
 
     effect: Float[np.ndarray, "names texts"]

@@ -9,7 +9,7 @@ from saetools.naming.scores.base import Score
 
 __all__ = ["scores_html"]
 
-_SIZE, _MARGIN = 220, 34
+_SIZE, _MARGIN, _TOP = 220, 34, 22
 _MAX_POINTS = 1500
 
 
@@ -55,23 +55,23 @@ def _plot(scorer: str, scores: Sequence[Score]) -> str:
         return (v - low) / (1 - low) * _SIZE
 
     points = "".join(
-        f"<circle cx='{_MARGIN + place(x):.1f}' cy='{_SIZE - place(y) + 8:.1f}' r='2.5' "
+        f"<circle cx='{_MARGIN + place(x):.1f}' cy='{_SIZE - place(y) + _TOP:.1f}' r='2.5' "
         f"fill='currentColor' fill-opacity='.35'><title>latent {latent}: {y:.2f}, random name "
         f"{x:.2f}</title></circle>"
         for x, y, latent in pairs[::step]
     )
     title = escape(scorer)
+    bottom, right = _SIZE + _TOP, _SIZE + _MARGIN
     return (
-        f"<svg width='{_SIZE + _MARGIN + 12}' height='{_SIZE + 42}' role='img' "
+        f"<svg width='{right + 12}' height='{bottom + 22}' role='img' "
         f"aria-label='{title}: own name against random name'>"
-        f"<rect x='{_MARGIN}' y='8' width='{_SIZE}' height='{_SIZE}' fill='none' stroke='#999'/>"
-        f"<line x1='{_MARGIN}' y1='{_SIZE + 8}' x2='{_SIZE + _MARGIN}' y2='8' stroke='#999' "
-        f"stroke-dasharray='4'/>{points}"
-        f"<g font-size='11' fill='currentColor'>"
-        f"<text x='{_MARGIN - 4}' y='14' text-anchor='end'>1</text>"
-        f"<text x='{_MARGIN - 4}' y='{_SIZE + 8}' text-anchor='end'>{low:.1g}</text>"
-        f"<text x='{_MARGIN + _SIZE / 2}' y='{_SIZE + 24}' text-anchor='middle'>random name</text>"
-        f"<text x='{_MARGIN + 6}' y='22'>{title}: own name</text></g></svg>"
+        f"<rect x='{_MARGIN}' y='{_TOP}' width='{_SIZE}' height='{_SIZE}' fill='none' "
+        f"stroke='#999'/><line x1='{_MARGIN}' y1='{bottom}' x2='{right}' y2='{_TOP}' "
+        f"stroke='#999' stroke-dasharray='4'/>{points}<g font-size='11' fill='currentColor'>"
+        f"<text x='{_MARGIN - 4}' y='{_TOP + 8}' text-anchor='end'>1</text>"
+        f"<text x='{_MARGIN - 4}' y='{bottom}' text-anchor='end'>{low:.1g}</text>"
+        f"<text x='{_MARGIN + _SIZE / 2}' y='{bottom + 16}' text-anchor='middle'>random name</text>"
+        f"<text x='{_MARGIN}' y='14'>{title}: own name</text></g></svg>"
     )
 
 

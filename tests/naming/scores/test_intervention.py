@@ -89,7 +89,7 @@ def table(world):
 def test_a_causal_latent_scores_one_and_a_correlated_one_does_not(table, j):
     cause, goes_along = table.of(j, "intervention"), table.of(j + _N, "intervention")
     assert cause.value >= 0.95
-    assert cause.low > 0.9
+    assert 0.5 < cause.low < 0.9  # five matched latents are not many
     assert goes_along.value <= 0.1
     assert cause.details["flipped"] >= 0.95  # interchange accuracy of the card
     assert goes_along.details["flipped"] <= 0.1

@@ -5,12 +5,12 @@ the same model in units of their own largest activation, and read with the same 
 the share of pairs (text, matched latent) in which the named latent, added, moves the output towards
 the name, more than towards other names in the mean, and farther than the matched one does. A latent
 that moves nothing scores 0; one that does not differ from others, about 3/8 if effects are noise
-around zero. The interval draws texts and matched latents anew.
+around zero. The interval is that of a share of as many cases as there are matched latents.
 
 `details`, in nats for language models and cosine for encoders: `add_effect` (above other names),
 `add_raw` (not so), `add_control` (mean of the matched latents), `add_difference` with `_low` and
-`_high`; the same with `ablate_`, and `ablate_score`; `flipped`: share of tokens at which the name's
-token becomes the likeliest, an interchange accuracy.
+`_high` (texts drawn anew); the same with `ablate_`, and `ablate_score`; `flipped`: by how much the
+share of tokens rises at which the name's tokens are the likeliest, an interchange accuracy.
 """
 
 import math
@@ -27,7 +27,7 @@ from saetools.naming.base import Name
 from saetools.naming.scores.base import SCORERS, Score, ScorerConfig, Trial, score_of
 from saetools.naming.scores.context import ScoringContext, Status
 from saetools.naming.scores.effects import Effects
-from saetools.naming.scores.figures import Figure
+from saetools.naming.scores.figures import Figure, wilson
 from saetools.naming.scores.readout import EncoderReadout, Readout, readout_of
 
 __all__ = ["Intervention", "InterventionConfig", "matched_latents", "wins"]
@@ -193,7 +193,7 @@ def _score(
         seeds = (context.seed, 8, latent)
         own = runs.added[latent, name.latent]
         controls = np.stack([runs.added[other, name.latent] for other in others])
-        value, low, high = _share(wins(own, controls, config.min_effect), seeds, config.n_draws)
+        value, low, high = _share(wins(own, controls, config.min_effect))
         details = {
             **_difference("add", own, controls, seeds, config.n_draws, paired=True),
             "add_raw": _mean(runs.added_raw[latent, name.latent]),
@@ -228,16 +228,14 @@ def _of_ablation(
     return {**found, "ablate_raw": raw, "ablate_score": float(won.mean())}
 
 
-def _share(won: Floats, seeds: tuple[int, ...], n_draws: int) -> tuple[float, float, float]:
-    """Mean of a table (others, texts), and its interval when both are drawn anew."""
-    rng = np.random.default_rng(seeds)
-    n_others, n_texts = won.shape
-    drawn = [
-        _mean(won[rng.integers(n_others, size=n_others)][:, rng.integers(n_texts, size=n_texts)])
-        for _ in range(n_draws)
-    ]
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return _mean(won), float(low), float(high)
+def _share(won: Floats) -> tuple[float, float, float]:
+    """Mean of a table (others, texts), and Wilson's interval for as many cases as others.
+
+    Texts are not cases: a matched latent that is outdone in one is mostly outdone in all.
+    """
+    value = _mean(won)
+    n = int(np.isfinite(won).any(1).sum())
+    return (value, *wilson(value * n, n))
 
 
 def _difference(
