@@ -44,7 +44,7 @@ FLAGS = {
     "demo": WORK | {"--dry-run", "--only"},
     "doctor": SHARED,
     "evaluate": WORK | {"--metrics", "--dry-run"},
-    "explore": RUN | {"--dry-run"},
+    "explore": RUN | {"--html", "--dry-run"},
     "harvest": WORK | {"--resume", "--no-resume", "--dry-run"},
     "index": WORK | {"--resume", "--no-resume", "--dry-run"},
     "name": WORK | {"--namer", "--latents", "--dry-run"},

@@ -56,7 +56,10 @@ STAGES = {
     "steer_sweep": Stage((), ("harvest", "train"), "steer_sweep.json"),
     "ablate_latents": Stage((), ("harvest", "train"), "ablate_latents.json"),
     "explore": Stage(
-        (), ("harvest", "train", "index"), "report.html", uses=("evaluate", "name", "ablate")
+        (),
+        ("harvest", "train", "index"),
+        "report.html",
+        uses=("evaluate", "name", "score", "ablate"),
     ),
 }
 

@@ -17,7 +17,8 @@ from saetools.analysis import Neighbours
 __all__ = ["Clusters", "cluster_latents"]
 
 _FEWEST = 3  # latents that make a cluster
-_PASSES = 20
+_PASSES = 12
+_SETTLED = 0.002  # share of points whose moves no longer pay for another pass
 
 Ints = npt.NDArray[np.int64]
 
@@ -101,7 +102,7 @@ def _move(graph: sparse.csr_array, rng: np.random.Generator) -> Ints:
             strength[best] += weight[i]
             n_moved += best != own
             group[i] = best
-        if n_moved == 0:
+        if n_moved <= _SETTLED * n:
             break
     return np.array(group)
 

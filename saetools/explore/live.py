@@ -131,9 +131,11 @@ class Live:
         assert self._model is not None, "abilities says so"
         assert self._sae is not None, "abilities says so"
         began, text = time.monotonic(), str(message["text"])
+        if not text.strip():
+            raise ConfigError("there is no text to read; write some words")
         reading = self.index.fires_on(self._model, self._sae, text[:_MAX_CHARACTERS])
         if not reading.tokens:
-            raise ConfigError("the tokenizer finds no token in this text; write some words")
+            raise ConfigError("the tokenizer finds no token in this text; write other words")
         cut = f", the first {_MAX_CHARACTERS:,} characters" if len(text) > _MAX_CHARACTERS else ""
         took = f"{time.monotonic() - began:.1f} s"
         return {

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saetools.analysis import LatentIndex, LogitTable, Neighbours, UnitTable
+from saetools.analysis import LatentIndex, LogitTable, Neighbours, UnitTable, index_latents
 from saetools.analysis.contexts import SPREAD, TOP, ContextTable
 from saetools.analysis.postings import CodedLists, DocTokens
 from saetools.analysis.tables import DocTable, LabelTable, LatentStats
 from saetools.evaluate import EvaluationReport, Figure
+from saetools.harvest import harvest
+from saetools.models.base import SubjectModel
 from saetools.naming import NamesTable
 from saetools.naming.base import Name
-from saetools.sae import build_sae
+from saetools.sae import SAE, build_sae
 from saetools.train import HealthReport
 from saetools.train.health import Spread
 from saetools.train.sink import SinkContext, open_sinks
@@ -188,6 +190,39 @@ def names() -> NamesTable:
 def make_rich_index() -> IndexMaker:
     """Builds planted indexes that have everything: families, logit lens, tokens of documents."""
     return rich_index
+
+
+TEXTS = [
+    f"the {place} and the {i} of {animal}"
+    for i in range(12)
+    for place in ("sea", "hill", "town")
+    for animal in ("cats", "birds")
+]
+
+
+def _indexed(model: SubjectModel, folder: Path) -> tuple[LatentIndex, SAE, SubjectModel]:
+    store = harvest(model, TEXTS, hook_name="resid_post.0", out=folder / "acts.h5")
+    with store:
+        meta = {"hook_name": store.hook_name, "model": dict(store.manifest["model"])}
+        sae = build_sae("topk", d_in=store.d_in, n_latents=48, k=4, meta=meta)
+        return index_latents(sae, store, model=model), sae, model
+
+
+Indexed = tuple[LatentIndex, SAE, SubjectModel]
+
+
+@pytest.fixture(scope="session")
+def indexed_lm(tiny_lm: SubjectModel, tmp_path_factory: pytest.TempPathFactory) -> Indexed:
+    """An index of a language model with random weights, its SAE, the model."""
+    return _indexed(tiny_lm, tmp_path_factory.mktemp("lm"))
+
+
+@pytest.fixture(scope="session")
+def indexed_encoder(
+    tiny_encoder: SubjectModel, tmp_path_factory: pytest.TempPathFactory
+) -> Indexed:
+    """The same of a text encoder."""
+    return _indexed(tiny_encoder, tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture(scope="session")

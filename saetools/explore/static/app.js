@@ -165,6 +165,7 @@ class App {
       ui.byId(`tab-${key}`).tabIndex = key === view.tab ? 0 : -1;
     }
     ui.byId("toolbar").classList.toggle("bare", view.tab === "prompts");
+    ui.byId("toolbar").classList.toggle("on-map", view.tab === "map");
     if (view.tab === "prompts") this.prompts.shown();
   }
 

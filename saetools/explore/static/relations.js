@@ -30,7 +30,7 @@ function logitSection(bundle, latent) {
   const column = (end, title) => {
     const tokens = bundle.logits(end, latent);
     return h("div", {}, h("h5", {}, title), h("ul", {}, tokens.map(({ token, z }) => h("li", {},
-      h("span", { class: "piece" }, visible(token)), h("span", { class: "number" }, format.score(z))))));
+      h("span", { class: "piece" }, visible(token).replace(/^ /, "\u00b7")), h("span", { class: "number" }, z.toFixed(1).replace("-", MINUS))))));
   };
   if (bundle.logits("promoted", latent).length === 0) return null;
   return h("section", {}, h("h4", {}, "Tokens it makes likelier, and less likely"),

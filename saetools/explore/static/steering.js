@@ -60,8 +60,10 @@ class Steering {
 }
 
 function continuations({ prompt, plain, steered }) {
+  const given = prompt.trim();
+  // Some tokenizers begin a decoded text with a space that the prompt had not.
   const part = (title, text) => h("div", {}, h("h5", {}, title), h("p", { dir: "auto" },
-    text.startsWith(prompt) ? [h("span", { class: "given" }, prompt), text.slice(prompt.length)] : text));
+    text.trimStart().startsWith(given) ? [h("span", { class: "given" }, given), text.trimStart().slice(given.length)] : text));
   return [part("Steered", steered), part("As it is", plain)];
 }
 
