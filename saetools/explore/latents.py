@@ -23,7 +23,15 @@ __all__ = [
 N_BEST_LABELS = 3
 _TELLING = 0.6
 _MAX_CONCEPTS = 40
-_NOTES = {"Held-out precision": "share of its held-out activation on the words of the name"}
+_NOTES = {
+    "Held-out precision": "share of its held-out activation on the words of the name",
+    "predicate": "balanced accuracy of the name on held-out contexts; chance is 0.5",
+    "observational": "F1 of the name over all held-out words; chance is near 0",
+    "detection": "balanced accuracy of a judge who knows the name; chance is 0.5",
+    "fuzzing": "balanced accuracy of a judge on marked tokens; chance is 0.5",
+    "simulation": "correlation of a judge's guesses with its activation; chance is 0",
+    "intervention": "share of matched latents that move the output less as the name says",
+}
 
 Array = npt.NDArray[Any]
 

@@ -67,6 +67,22 @@ def test_typing_searches_and_escape_shows_all_again(page_path: Path, open_page: 
     wait_for_count(page, "288 of 300 latents")
 
 
+def test_latents_that_are_named_so_come_before_those_that_have_it_in_a_context(
+    page_path: Path, open_page: PageOpener
+) -> None:
+    page = open_page(page_path, hash="#latent=200")
+    page.locator("#q").fill("filler3")
+    page.wait_for_timeout(300)
+    assert rows(page)[0] != 200, "other latents fire more often, and have the word in a context"
+    page.locator("#edit-name").click()
+    page.locator("#name-input").fill("filler3 and the like")
+    page.keyboard.press("Enter")
+    page.locator("#q").fill("filler")
+    page.locator("#q").fill("filler3")
+    page.wait_for_timeout(300)
+    assert rows(page)[0] == 200
+
+
 def test_filters_leave_what_fits(page_path: Path, open_page: PageOpener) -> None:
     page = open_page(page_path)
     page.locator("#filters > summary").click()

@@ -144,6 +144,7 @@ class App {
     const { view, bundle, ui } = this;
     const { latents, shown } = this.search.run(view);
     sortLatents(bundle, latents, view);
+    groupByMatch(latents, shown);
     this.shownLatents = latents;
     this.showTab();
     this.list.show({ latents, shown, query: view.q.trim().toLowerCase(), ...view, selected: view.latent });

@@ -64,7 +64,7 @@ class Detail {
         const value = bundle.score(latent, name);
         // A score is of the name that was scored, and says nothing of one that a reader wrote since.
         if (Number.isNaN(value) || (aboutName && bundle.edited.has(latent))) return null;
-        return [name, format.score(value), note ?? (namer ? `named by ${namer}` : "")];
+        return [name[0].toUpperCase() + name.slice(1), format.score(value), note ?? (namer ? `named by ${namer}` : "")];
       }),
     ].filter(Boolean);
     return h("dl", { class: "detail-figures" }, entries.map(([name, value, note]) => h("div", {},

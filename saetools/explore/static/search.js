@@ -61,8 +61,8 @@ class Search {
     this.loweredVocab = null;
   }
 
-  // Returns the latents that fit, in no particular order, and for those found by a context or
-  // a word what to show of it.
+  // Returns the latents that fit, in no particular order, and for those found by a word or a
+  // context what to show of it.
   run(view) {
     const query = view.q.trim().toLowerCase().slice(0, 60);
     const fits = this.testFor(query);
@@ -80,7 +80,7 @@ class Search {
   }
 
   // A test that answers true (by name, label or number), false, or what to show: {index, from, to}
-  // of a context, {word} of a word.
+  // of a context, {word} of a word that stands in none, and `fires` where it fires on the word.
   testFor(query) {
     if (!query) return () => true;
     const number = /^#?\d+$/.test(query) ? Number(query.replace("#", "")) : null;
@@ -90,8 +90,13 @@ class Search {
     return (latent) => latent === number
       || this.bundle.texts[latent].includes(query)
       || this.labelFits(latent, query)
-      || this.contextThatFits(latent, scanner)
-      || this.wordThatFits(latent, words);
+      || this.shownFor(latent, scanner, words);
+  }
+
+  shownFor(latent, scanner, words) {
+    const word = this.wordThatFits(latent, words);
+    const context = this.contextThatFits(latent, scanner);
+    return word || context ? { ...(context || word), fires: Boolean(word) } : false;
   }
 
   labelFits(latent, query) {
@@ -116,6 +121,13 @@ class Search {
     }
     return false;
   }
+}
+
+// Named so first, then those that fire on it, then those that have it near by; the order within
+// stays.
+function groupByMatch(latents, shown) {
+  const group = (latent) => (shown.has(latent) ? (shown.get(latent).fires ? 1 : 2) : 0);
+  return latents.sort((a, b) => group(a) - group(b));
 }
 
 const SORT_KEYS = {
