@@ -20,12 +20,12 @@ if TYPE_CHECKING:  # for type checkers only: at run time these names load when f
     from saetools.config import load_config
     from saetools.corpus import CORPORA, load_corpus
     from saetools.errors import SaetoolsError
-    from saetools.evaluate import METRICS, evaluate
+    from saetools.evaluate import METRICS, evaluate, find_concept
     from saetools.explore import explore
     from saetools.harvest import harvest
     from saetools.intervene import ablate, splice, steer
     from saetools.models import load_model
-    from saetools.naming import NAMERS, name_latents
+    from saetools.naming import NAMERS, name_latents, score_names
     from saetools.sae import ARCHS, SAE, build_sae
     from saetools.store import ActivationStore
     from saetools.train import TrainConfig, train
@@ -47,6 +47,7 @@ __all__ = [
     "build_sae",
     "evaluate",
     "explore",
+    "find_concept",
     "harvest",
     "index_latents",
     "load_config",
@@ -57,6 +58,7 @@ __all__ = [
     "register_metric",
     "register_namer",
     "register_sae",
+    "score_names",
     "splice",
     "steer",
     "train",
@@ -74,6 +76,7 @@ _HOMES = {
     "build_sae": ("sae", "build_sae"),
     "evaluate": ("evaluate", "evaluate"),
     "explore": ("explore", "explore"),
+    "find_concept": ("evaluate", "find_concept"),
     "harvest": ("harvest", "harvest"),
     "index_latents": ("analysis", "index_latents"),
     "load_config": ("config", "load_config"),
@@ -84,6 +87,7 @@ _HOMES = {
     "register_metric": ("evaluate", "METRICS.register"),
     "register_namer": ("naming", "NAMERS.register"),
     "register_sae": ("sae", "ARCHS.register"),
+    "score_names": ("naming", "score_names"),
     "splice": ("intervene", "splice"),
     "steer": ("intervene", "steer"),
     "train": ("train", "train"),

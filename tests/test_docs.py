@@ -26,7 +26,7 @@ def test_every_command_of_the_readme_runs_in_its_order(
     monkeypatch.chdir(tmp_path)
     lines = [line for block in _blocks("console") for line in block.splitlines()]
     commands = [line[2:] for line in lines if line.startswith("$ saetools")]
-    assert len(commands) == 8, "the path in eight commands"
+    assert len(commands) == 12, "the path in twelve commands"
     for command in commands:
         result = CliRunner().invoke(app, shlex.split(command)[1:])
         assert result.exit_code == 0, f"{command}\n{result.output}"

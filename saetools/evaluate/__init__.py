@@ -17,6 +17,7 @@ from saetools.evaluate.base import (
     Metric,
     Table,
 )
+from saetools.evaluate.concept_search import ConceptSearch, find_concept, find_label
 from saetools.evaluate.context import MetricContext, Split
 from saetools.evaluate.labelled import labels_from_spans
 from saetools.evaluate.report import EvaluationReport
@@ -34,6 +35,7 @@ __all__ = [
     "ChosenLatent",
     "ConceptAblationConfig",
     "ConceptAblationReport",
+    "ConceptSearch",
     "Curve",
     "Direction",
     "EvaluationReport",
@@ -51,6 +53,8 @@ __all__ = [
     "concept_ablation",
     "evaluate",
     "evaluate_unlearning",
+    "find_concept",
+    "find_label",
     "intervened",
     "labels_from_spans",
 ]
