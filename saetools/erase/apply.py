@@ -2,7 +2,9 @@
 
 Erasers that look at whole texts remember, for the length of the block, what they have seen of each:
 a pass over one position continues the texts of the pass before it (generation with a KV cache), any
-other pass begins new ones. Beam search reorders texts between passes; such erasers do not follow.
+other pass begins new ones. So with a cache a token keeps what was decided when it was read, while
+without one every pass decides anew on the whole text; the two agree as long as the decision does.
+Beam search reorders texts between passes; such erasers do not follow.
 """
 
 from collections.abc import Iterator

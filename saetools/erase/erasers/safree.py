@@ -64,7 +64,9 @@ class Safree(Eraser):
         alpha = config.alpha
         if alpha is None:
             level = 1 - config.max_flag_fraction
-            alpha = float(excess[neutral].quantile(level)) if bool(neutral.any()) else 0.01
+            alpha = 0.01
+            if bool(neutral.any()):
+                alpha = float(excess[neutral].quantile(level, interpolation="higher"))
             alpha = max(alpha, 0.0) + 1e-6
         outside = _outside(rows.x[~rows.forget].double(), basis)
         tensors = {
