@@ -48,6 +48,7 @@ STAGES = {
     "index": Stage(("index",), ("harvest", "train"), "index.h5"),
     "name": Stage(("naming",), ("harvest", "train", "index"), "names.csv"),
     "ablate": Stage(("concept",), ("harvest", "train", "index"), "ablate.json"),
+    "erase": Stage((), ("harvest", "train"), "eraser"),
     "recover": Stage((), ("harvest", "train"), "recovery.json", uses=("name",)),
     "forget": Stage((), ("harvest", "train"), "forgetting.json"),
     "steer": Stage((), ("harvest", "train"), "steer.json"),

@@ -13,20 +13,21 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from saetools.errors import ConfigError
 from saetools.evaluate.concepts.probe import logistic_scores
 from saetools.evaluate.unlearning.probes import ProbeRows, fit_probe
 
-__all__ = ["FreshProbe", "ProbeReading", "fresh_probe"]
+__all__ = ["FreshProbe", "ProbeReading", "crossed_probe", "fresh_probe"]
 
 FreshProbe = Literal["linear", "mlp"]
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.float32]
 
 _Z = 1.96
-_LEAST = 10
+_LEAST, _LEAST_CROSSED, _FOLDS = 10, 8, 5
 _N_HIDDEN = 64
 _PENALTY = 1e-3
 
@@ -87,13 +88,42 @@ def fresh_probe(
             f"tested on; got {positive.sum()} with the concept and {(~positive).sum()} without, "
             f"and {truth.sum()} and {(~truth).sum()} to test; give more labelled texts"
         )
+    return _reading(_predicted(train, positive, test, kind, seed), truth)
+
+
+def crossed_probe(
+    x: Rows, positive: Bools, *, kind: FreshProbe = "linear", seed: int = 0
+) -> ProbeReading:
+    """Test every row by a probe that was fitted on the other four folds.
+
+    Args:
+        x: rows that nothing was fitted on before, (n, d).
+        positive: which of them have the concept.
+        kind, seed: as `fresh_probe`.
+
+    Raises:
+        ConfigError: a class has too few rows.
+    """
+    least = min(int(positive.sum()), int((~positive).sum()))
+    if least < _LEAST_CROSSED:
+        raise ConfigError(
+            f"a probe needs {_LEAST_CROSSED} texts of each class; got {positive.sum()} with the "
+            f"concept and {(~positive).sum()} without; give more labelled texts"
+        )
+    found = np.zeros(len(x), dtype=bool)
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    for train, test in folds.split(positive, positive):
+        found[test] = _predicted(x[train], positive[train], x[test], kind, seed)
+    return _reading(found, positive)
+
+
+def _predicted(train: Rows, positive: Bools, test: Rows, kind: FreshProbe, seed: int) -> Bools:
     if kind == "mlp":
-        found = _mlp(train, positive, test, seed)
-    else:
-        # On cores that others use as well, BLAS threads wait for each other.
-        with threadpool_limits(1):
-            found = logistic_scores(train, positive, test, k=None, seed=seed) > 0
-    return _reading(found, truth)
+        return _mlp(train, positive, test, seed)
+    # On cores that others use as well, BLAS threads wait for each other.
+    with threadpool_limits(1):
+        found: Bools = logistic_scores(train, positive, test, k=None, seed=seed) > 0
+    return found
 
 
 def _mlp(train: Rows, positive: Bools, test: Rows, seed: int) -> Bools:

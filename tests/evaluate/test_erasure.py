@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from saetools.errors import ConfigError
-from saetools.evaluate.erasure import fresh_probe
+from saetools.evaluate.erasure import crossed_probe, fresh_probe
 
 
 def rows(n: int, *, seed: int, gap: float) -> tuple[np.ndarray, np.ndarray]:
@@ -37,6 +37,18 @@ def test_the_interval_holds_the_truth_nineteen_times_of_twenty() -> None:
     far = fresh_probe(x, y, *rows(20_000, seed=1, gap=2.0)).accuracy
     found = [fresh_probe(x, y, *rows(200, seed=2 + i, gap=2.0)) for i in range(40)]
     assert sum(abs(one.accuracy - far) <= one.half_width for one in found) >= 34
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+def test_crossed_probes_test_each_row_once_and_never_on_itself(kind: str) -> None:
+    found = crossed_probe(*rows(600, seed=0, gap=3.0), kind=kind)
+    assert found.accuracy == pytest.approx(0.933, abs=0.06)
+    assert found.n == 600
+    # Wide rows of noise can be learned by heart, which shows where a row is tested on itself.
+    x = np.random.default_rng(0).normal(size=(120, 400)).astype(np.float32)
+    assert crossed_probe(x, np.arange(120) % 2 == 0, kind=kind).at_chance
+    with pytest.raises(ConfigError, match="needs 8 texts of each class; got 6"):
+        crossed_probe(*rows(30, seed=0, gap=1.0))
 
 
 def test_a_short_direction_does_not_hide_from_a_probe() -> None:
