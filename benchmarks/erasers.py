@@ -91,10 +91,12 @@ def main() -> None:
     print(f"measured on {n_own} of {data.topic} + {len(data.texts) - n_own}", flush=True)
     bench = Bench(model, data, hook, ctx_len)
     table = [bench.row("none", nullcontext())]
+    _print(table[-1])
     wanted = args.only.split(",") if args.only else list(RECIPES)
     for label in wanted:
-        table += _measure(bench, label, rows, sae)
-        _print(table[-1])
+        for row in _measure(bench, label, rows, sae):
+            table.append(row)
+            _print(row)
     if not args.only:
         started = time.perf_counter()
         done = scrub(
@@ -227,7 +229,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("run", help="run folder with an SAE of a text encoder")
     parser.add_argument("--topic", default="email", help="label of the corpus")
-    parser.add_argument("--most", type=int, default=300, help="documents of other topics a half")
+    parser.add_argument("--most", type=int, default=150, help="documents of other topics a half")
     parser.add_argument("--only", default="", help="some of the recipes, by name and comma")
     parser.add_argument("--csv", type=Path, help="file to write the table to")
     return parser.parse_args()

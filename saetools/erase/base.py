@@ -49,10 +49,10 @@ class Learned(NamedTuple):
     """What `learn` found: the eraser's tensors, and what belongs into its report."""
 
     tensors: Mapping[str, Tensor]
-    evidence: tuple[Mapping[str, float], ...] = ()
-    thresholds: Mapping[str, float] = {}
+    evidence: tuple[Mapping[str, int | float], ...] = ()
+    thresholds: Mapping[str, int | float] = {}
     rejected: Mapping[str, int] = {}
-    figures: Mapping[str, float] = {}
+    figures: Mapping[str, int | float] = {}
     notes: tuple[str, ...] = ()
 
 

@@ -47,7 +47,7 @@ class LatentEraser(Eraser):
         return {}
 
     @classmethod
-    def explain(cls, tensors: Mapping[str, Tensor]) -> Mapping[str, float]:  # noqa: ARG003
+    def explain(cls, tensors: Mapping[str, Tensor]) -> Mapping[str, int | float]:  # noqa: ARG003
         """Figures of the report, read off the tensors."""
         return {}
 

@@ -42,13 +42,13 @@ class EraserReport:
     n_retain_rows: int
     n_forget_texts: int
     n_retain_texts: int
-    evidence: tuple[Mapping[str, float], ...] = ()
-    thresholds: Mapping[str, float] = field(default_factory=dict)
+    evidence: tuple[Mapping[str, int | float], ...] = ()
+    thresholds: Mapping[str, int | float] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
     forget_change: float = math.nan
     retain_change: float = math.nan
     retain_touched: float = math.nan
-    figures: Mapping[str, float] = field(default_factory=dict)
+    figures: Mapping[str, int | float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -93,5 +93,5 @@ class EraserReport:
 _NUMBERS = ("forget_change", "retain_change", "retain_touched")
 
 
-def _figure(value: float) -> str:
+def _figure(value: int | float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

@@ -68,8 +68,8 @@ class Selection:
     """
 
     latents: Int[Tensor, " m"]
-    evidence: tuple[Mapping[str, float], ...]
-    thresholds: Mapping[str, float]
+    evidence: tuple[Mapping[str, int | float], ...]
+    thresholds: Mapping[str, int | float]
     rejected: Mapping[str, int]
 
 
@@ -145,7 +145,7 @@ def _scores(
 
 def _evidence(
     latent: int, score: Tensor, forget: LatentStats, retain: LatentStats
-) -> dict[str, float]:
+) -> dict[str, int | float]:
     return {
         "latent": latent,
         "score": float(score[latent]),

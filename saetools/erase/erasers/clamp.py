@@ -68,7 +68,7 @@ class Clamp(GatedEraser):
         return {"level": level, "gate": torch.nextafter(gate, torch.tensor(2.0))}
 
     @classmethod
-    def explain(cls, tensors: Mapping[str, Tensor]) -> Mapping[str, float]:
+    def explain(cls, tensors: Mapping[str, Tensor]) -> Mapping[str, int | float]:
         """The gate, where there is one."""
         gate = float(tensors["gate"])
         return {} if math.isinf(gate) else {"least share of firing tokens in a text": gate}

@@ -78,7 +78,7 @@ class Steerer(LatentEraser):
         return {"vectors": (means @ sae.W_dec.detach()[latents].float().cpu()).unsqueeze(0)}
 
     @classmethod
-    def explain(cls, tensors: Mapping[str, Tensor]) -> Mapping[str, float]:
+    def explain(cls, tensors: Mapping[str, Tensor]) -> Mapping[str, int | float]:
         """How long the vector is."""
         return {"length of the vector": float(tensors["vectors"].norm())}
 
