@@ -18,6 +18,7 @@ the eraser at work. A row an eraser, beside its control of random latents where 
 
 import argparse
 import csv
+import math
 import sys
 import time
 from collections import Counter
@@ -102,8 +103,8 @@ def main() -> None:
         done = scrub(
             model, forget=fit[0], retain=fit[1], tokens="all", ctx_len=ctx_len, level="text"
         )
-        seconds = time.perf_counter() - started
-        table.append(bench.row("scrub (leace, all layers)", done.applied(model), seconds=seconds))
+        seconds, label = time.perf_counter() - started, "scrub (leace, all layers)"
+        table.append(bench.row(label, done.applied(model), seconds=seconds, change=math.nan))
         _print(table[-1])
     writer = csv.DictWriter(sys.stdout, list(table[0]))
     for stream in [sys.stdout, *([args.csv.open("w", newline="")] if args.csv else [])]:
