@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for type checkers only: at run time these names load when f
     from saetools.analysis import LatentIndex, index_latents
     from saetools.config import load_config
     from saetools.corpus import CORPORA, load_corpus
+    from saetools.erase import ERASERS, Eraser, erased, fit_eraser
     from saetools.errors import SaetoolsError
     from saetools.evaluate import METRICS, evaluate, find_concept
     from saetools.explore import explore
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # for type checkers only: at run time these names load when f
     from saetools.types import SparseLatents
 
     register_corpus = CORPORA.register
+    register_eraser = ERASERS.register
     register_metric = METRICS.register
     register_namer = NAMERS.register
     register_sae = ARCHS.register
@@ -39,15 +41,18 @@ if TYPE_CHECKING:  # for type checkers only: at run time these names load when f
 __all__ = [
     "SAE",
     "ActivationStore",
+    "Eraser",
     "LatentIndex",
     "SaetoolsError",
     "SparseLatents",
     "TrainConfig",
     "ablate",
     "build_sae",
+    "erased",
     "evaluate",
     "explore",
     "find_concept",
+    "fit_eraser",
     "harvest",
     "index_latents",
     "load_config",
@@ -55,6 +60,7 @@ __all__ = [
     "load_model",
     "name_latents",
     "register_corpus",
+    "register_eraser",
     "register_metric",
     "register_namer",
     "register_sae",
@@ -68,15 +74,18 @@ __all__ = [
 _HOMES = {
     "SAE": ("sae", "SAE"),
     "ActivationStore": ("store", "ActivationStore"),
+    "Eraser": ("erase", "Eraser"),
     "LatentIndex": ("analysis", "LatentIndex"),
     "SaetoolsError": ("errors", "SaetoolsError"),
     "SparseLatents": ("types", "SparseLatents"),
     "TrainConfig": ("train", "TrainConfig"),
     "ablate": ("intervene", "ablate"),
     "build_sae": ("sae", "build_sae"),
+    "erased": ("erase", "erased"),
     "evaluate": ("evaluate", "evaluate"),
     "explore": ("explore", "explore"),
     "find_concept": ("evaluate", "find_concept"),
+    "fit_eraser": ("erase", "fit_eraser"),
     "harvest": ("harvest", "harvest"),
     "index_latents": ("analysis", "index_latents"),
     "load_config": ("config", "load_config"),
@@ -84,6 +93,7 @@ _HOMES = {
     "load_model": ("models", "load_model"),
     "name_latents": ("naming", "name_latents"),
     "register_corpus": ("corpus", "CORPORA.register"),
+    "register_eraser": ("erase", "ERASERS.register"),
     "register_metric": ("evaluate", "METRICS.register"),
     "register_namer": ("naming", "NAMERS.register"),
     "register_sae": ("sae", "ARCHS.register"),

@@ -43,6 +43,7 @@ FLAGS = {
     "config show": SHARED,
     "demo": WORK | {"--dry-run", "--only"},
     "doctor": SHARED,
+    "erase": WORK | {"--eraser", "--concept", "--forget", "--retain", "--set"},
     "evaluate": WORK | {"--metrics", "--dry-run"},
     "explore": RUN | {"--html", "--dry-run"},
     "harvest": WORK | {"--resume", "--no-resume", "--dry-run"},

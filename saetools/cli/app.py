@@ -21,6 +21,7 @@ from saetools.cli import (
     config,
     demo,
     doctor,
+    erase,
     evaluate,
     explore,
     harvest,
@@ -107,6 +108,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "compare": compare.command,
         "steer": steer.command,
         "ablate": ablate.command,
+        "erase": erase.command,
     },
 }
 for _panel, _commands in _PANELS.items():

@@ -49,6 +49,7 @@ STAGES = {
     "name": Stage(("naming",), ("harvest", "train", "index"), "names.csv"),
     "score": Stage((), ("harvest", "train", "index", "name"), "scores.json"),
     "ablate": Stage(("concept",), ("harvest", "train", "index"), "ablate.json"),
+    "erase": Stage((), ("harvest", "train"), "eraser"),
     "recover": Stage((), ("harvest", "train"), "recovery.json", uses=("name",)),
     "names_truth": Stage((), ("harvest", "train", "index"), "name_truth.json", uses=("name",)),
     "forget": Stage((), ("harvest", "train"), "forgetting.json"),

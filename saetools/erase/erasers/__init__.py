@@ -1,0 +1,1 @@
+"""The erasers, one file each; the file's name is the eraser's name."""
