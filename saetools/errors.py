@@ -10,6 +10,7 @@
     │   └── IncompleteStoreError               ... because its harvest did not finish
     ├── FormatError            (ValueError)    a file or folder is not what it should be
     ├── NotFittedError         (RuntimeError)  used before it was trained or calibrated
+    ├── DamageError            (RuntimeError)  an edit of weights broke the model
     ├── ProcessError           (RuntimeError)  another process that shares the work is gone
     ├── KernelUnavailableError (RuntimeError)  a Triton kernel was asked for and cannot run
     └── KernelInputError       (ValueError)    a kernel was given a tensor it cannot take
@@ -24,6 +25,7 @@ from collections.abc import Iterable
 __all__ = [
     "BridgeError",
     "ConfigError",
+    "DamageError",
     "FormatError",
     "HookNotFoundError",
     "IncompleteStoreError",
@@ -81,6 +83,10 @@ class FormatError(SaetoolsError, ValueError):
 
 class NotFittedError(SaetoolsError, RuntimeError):
     """Something was used before it was trained, calibrated or fitted."""
+
+
+class DamageError(SaetoolsError, RuntimeError):
+    """An edit of weights broke the model, and was refused before it could be saved."""
 
 
 class ProcessError(SaetoolsError, RuntimeError):
