@@ -30,8 +30,10 @@ if TYPE_CHECKING:  # for type checkers only: at run time these names load when f
     from saetools.store import ActivationStore
     from saetools.train import TrainConfig, train
     from saetools.types import SparseLatents
+    from saetools.unlearn import METHODS, unlearn
 
     register_corpus = CORPORA.register
+    register_method = METHODS.register
     register_metric = METRICS.register
     register_namer = NAMERS.register
     register_sae = ARCHS.register
@@ -54,12 +56,14 @@ __all__ = [
     "load_model",
     "name_latents",
     "register_corpus",
+    "register_method",
     "register_metric",
     "register_namer",
     "register_sae",
     "splice",
     "steer",
     "train",
+    "unlearn",
 ]
 
 # Each name: the package that holds it, and its path in there.
@@ -81,12 +85,14 @@ _HOMES = {
     "load_model": ("models", "load_model"),
     "name_latents": ("naming", "name_latents"),
     "register_corpus": ("corpus", "CORPORA.register"),
+    "register_method": ("unlearn", "METHODS.register"),
     "register_metric": ("evaluate", "METRICS.register"),
     "register_namer": ("naming", "NAMERS.register"),
     "register_sae": ("sae", "ARCHS.register"),
     "splice": ("intervene", "splice"),
     "steer": ("intervene", "steer"),
     "train": ("train", "train"),
+    "unlearn": ("unlearn", "unlearn"),
 }
 
 
@@ -104,11 +110,11 @@ def __dir__() -> list[str]:
     return sorted({*__all__, *globals()})
 
 
-# `train`, `harvest`, `evaluate` and `explore` are a function and the package that holds it. Python
-# binds a package to its parent's attribute whenever anything below it is imported, so what
-# `saetools.train` means would depend on import order. A function bound there instead would break
-# `import saetools.train.loop as loop` and string patches, which walk the attributes. So the package
-# stays what it is, and is callable: `saetools.train(...)` runs `saetools.train.train`, always.
+# `train`, `harvest`, `evaluate`, `explore` and `unlearn` are a function and the package that holds
+# it. Python binds a package to its parent's attribute whenever anything below it is imported, so
+# what `saetools.train` means would depend on import order. A function bound there instead would
+# break `import saetools.train.loop as loop` and string patches, which walk the attributes. So the
+# package stays what it is, and is callable: `saetools.train(...)` runs `saetools.train.train`.
 class _Verb(ModuleType):
     """A package named as its main function; calling the one calls the other."""
 

@@ -28,6 +28,7 @@ from saetools.cli import (
     store,
     testbed,
     train,
+    unlearn,
 )
 from saetools.errors import SaetoolsError
 
@@ -100,6 +101,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "compare": compare.command,
         "steer": steer.command,
         "ablate": ablate.command,
+        "unlearn": unlearn.command,
     },
 }
 for _panel, _commands in _PANELS.items():

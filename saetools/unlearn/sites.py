@@ -110,8 +110,8 @@ def writer(model: SubjectModel, hook_name: str) -> nn.Module:
 
 def read_rows(linear: nn.Module) -> Float[Tensor, "d_hidden d_out"]:
     """What each hidden unit writes, one row each, as a float32 copy."""
-    weight: Any = linear.weight
-    weight = weight.detach()
+    held: Any = linear.weight
+    weight: Tensor = held.detach()
     return (weight.T if isinstance(linear, nn.Linear) else weight).float().clone()
 
 
