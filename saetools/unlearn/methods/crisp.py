@@ -15,7 +15,9 @@ Differences: activations are those at the SAE's own hook (its code reads the blo
 of the output, on which the SAEs were trained); ReLU stands for the SAE's own threshold, which is at
 least 0, so a latent is driven lower and the same for every architecture; L_c is taken on retain
 rows (the paper writes 20 short texts for it); both squared differences are divided by the mean
-square of the original's activations, so that one β serves models of any scale.
+square of the original's activations, so that one β serves models of any scale. λ is 5 to 40 in
+the paper; it depends on the SAE, and our own have mean pre-activations of half the size of an
+active latent, so that 1 already makes a latent as silent as any other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +51,7 @@ class _Config(TrainedConfig):
         default=3.0, ge=0, description="a latent fires this many times as much on forget tokens"
     )
     strength: float = Field(
-        default=30.0, ge=0, description="λ: how far below zero, in mean pre-activations"
+        default=1.0, ge=0, description="λ: how far below zero, in mean pre-activations"
     )
     beta: float = Field(default=0.99, gt=0, lt=1, description="β: share of the retain loss")
     coherence: float = Field(
