@@ -9,9 +9,11 @@ robustness, neighbours kept and utility on the forms `cloze` and `paraphrase_1`,
 of the retain entities as neighbours. Then it is judged, once, on the forms `question`,
 `paraphrase_2` and `two_hop`, with the last third as neighbours, which no step before has seen.
 
-SAEs are trained first (2,048 latents, BatchTopK with k 8, a million tokens each) and kept in
-FOLDER/saes. Every row leaves FOLDER/rows/<row>.json and is not made again; `--table` prints what is
-there. `--sequence` asks five entities one after the other, with the row's chosen setting.
+The row `crisp_random` is a control: the first setting of `crisp` with other latents, which fire as
+often on the forget rows. SAEs are trained first (2,048 latents, BatchTopK with k 8, a million
+tokens each) and kept in FOLDER/saes. Every row leaves FOLDER/rows/<row>.json and is not made
+again; `--table` prints what is there. `--sequence` asks five entities one after the other, with
+the row's chosen setting.
 """
 
 import argparse
@@ -40,8 +42,16 @@ from saetools.evaluate.unlearning import (
 )
 from saetools.models import LanguageModel
 from saetools.sae import SAE
-from saetools.unlearn import give_verdict, unlearn
-from saetools.unlearn.rows import Item
+from saetools.unlearn import (
+    Plan,
+    PlannedLatent,
+    Unlearned,
+    give_verdict,
+    plan_unlearning,
+    unlearn,
+)
+from saetools.unlearn.rows import Item, rows_of
+from saetools.unlearn.select import read_latents
 
 FIT, VALIDATE, TEST = (
     ("statement", "reversed"),
@@ -51,6 +61,7 @@ FIT, VALIDATE, TEST = (
 PARTS = ("efficacy", "form_robustness", "neighbours_kept", "utility")
 SHOWN = (*PARTS, "relearn_resistance", "score", "form_gap", "residue", "relearning_gap")
 STEP = {"lr": 5e-4, "n_steps": 100}
+_TWO = ("resid_post.0", "resid_post.1")
 _THREE = ("resid_post.0", "resid_post.1", "resid_post.2")
 CRISP = {"lr": 1e-3, "n_steps": 120, "strength": 1.0, "beta": 0.98}
 
@@ -110,10 +121,14 @@ GRID: dict[str, tuple[str, list[Setting]]] = {
             )
         ],
     ),
+    "crisp_random": (
+        "crisp",
+        [{**CRISP, "saes": _TWO, "k": 200, "n_steps": 240, "control": True}],
+    ),
     "crisp": (
         "crisp",
         [
-            {**CRISP, "saes": ("resid_post.0", "resid_post.1"), "k": 200, "n_steps": 240},
+            {**CRISP, "saes": _TWO, "k": 200, "n_steps": 240},
             {**CRISP, "saes": _THREE, "k": 300, "min_ratio": 2.0, "n_steps": 240},
             {**CRISP, "saes": _THREE, "k": 300, "min_ratio": 2.0, "n_steps": 240, "beta": 0.95},
         ],
@@ -184,19 +199,35 @@ class Lab:
         *,
         model: LanguageModel | None = None,
         names: Sequence[str] = (),
-    ) -> Any:
+    ) -> Unlearned:
         """Unlearn the forget entities, or some, with a setting."""
-        config = {key: value for key, value in setting.items() if key != "saes"}
-        return unlearn(
-            model or self.model,
-            method,
-            forget=self.asked(FIT, names or self.world.forget_entities),
-            retain=self.retain,
-            saes=[self.sae(hook) for hook in setting.get("saes", ())],
-            strict=False,
-            max_perplexity_ratio=None,
-            **config,
-        )
+        shared: Setting = {
+            "forget": self.asked(FIT, names or self.world.forget_entities),
+            "retain": self.retain,
+            "saes": [self.sae(hook) for hook in setting.get("saes", ())],
+            "strict": False,
+            **{key: value for key, value in setting.items() if key not in ("saes", "control")},
+        }
+        model = model or self.model
+        plan = None
+        if setting.get("control"):
+            plan = self.control(plan_unlearning(model, method, **shared), setting["saes"])
+        return unlearn(model, method, plan=plan, max_perplexity_ratio=None, **shared)
+
+    def control(self, plan: Plan, hooks: Sequence[str]) -> Plan:
+        """The same plan with other latents that fire as often on the forget rows."""
+        rows = rows_of(self.model, self.asked(FIT, self.world.forget_entities))
+        latents: list[PlannedLatent] = []
+        for short in hooks:
+            hook = self.model.resolve(short)
+            rate, _ = read_latents(self.model, self.sae(short), rows, hook_name=hook)
+            taken = {one.latent for one in plan.of(hook)}
+            for one in plan.of(hook):
+                order = (rate - one.forget_rate).abs().argsort(stable=True).tolist()
+                other = next(j for j in order if j not in taken and rate[j] > 0)
+                taken.add(other)
+                latents.append(PlannedLatent(hook, other, float(rate[other]), 0.0, 0.0))
+        return plan.with_latents(tuple(latents))
 
     def measure(
         self, edited: LanguageModel, data: UnlearningData, *measures: str

@@ -135,6 +135,20 @@ class TestFolding:
         fold_affine(by_hand, "mlp_out.1", a, b)
         assert edited.fingerprint == by_hand.fingerprint
 
+    def test_an_eraser_gives_its_affine_map_and_one_without_is_refused(self, model):
+        class Linear:
+            affine = (torch.eye(64) * 0.9, torch.zeros(64))
+
+        class Bent:
+            affine = None
+
+        edited = unlearn(model, "project", erasers={"mlp_out.1": Linear()}, **FREE).model
+        by_hand = copied(model)
+        fold_affine(by_hand, "mlp_out.1", *Linear.affine)
+        assert edited.fingerprint == by_hand.fingerprint
+        with pytest.raises(ConfigError, match="not affine"):
+            unlearn(model, "project", erasers={"mlp_out.1": Bent()}, **FREE)
+
     def test_a_projection_gives_entities_what_others_have_in_common(self, model):
         edited = unlearn(model, "project", hooks=("mlp_out.0",), **FREE)
         assert edited.report.facts["directions erased"]["mlp_out.0"] >= 1

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from saetools.evaluate.unlearning import RelearnSettings, UnlearningData, UnlearningSettings
+from saetools.evaluate.unlearning import (
+    RelearnSettings,
+    UnlearningData,
+    UnlearningSettings,
+    evaluate_unlearning,
+)
 from saetools.unlearn import judge, unlearn
-from saetools.unlearn.plan import PlannedLatent
 from saetools.unlearn.rows import rows_of
-from saetools.unlearn.run import plan_unlearning
 from saetools.unlearn.select import read_latents
 
 FIT, TEST = ("statement", "reversed"), ("cloze", "paraphrase_1")
@@ -28,20 +31,19 @@ def forget(asked, two):
 @pytest.fixture(scope="module")
 def retain(asked, world, two, near):
     others = [name for name in world.retain_entities if name not in near][:25]
-    texts = [t.text for t in world.documents(60, 9, without=[*world.forget_entities, *near])]
-    return (*asked(FIT, others), *texts)
+    texts = [t.text for t in world.documents(40, 9, without=[*world.forget_entities, *near])]
+    sentences = [s for text in texts for s in text.split(". ") if len(s) > 15]
+    return (*asked(FIT, others), *dict.fromkeys(sentences))
 
 
 @pytest.fixture(scope="module")
 def data(asked, world, two, near):
-    texts = [t.text for t in world.documents(20, 77, without=world.forget_entities)]
-    return UnlearningData(
-        forget=asked(TEST, two), retain=asked(TEST, near[:10]), texts=tuple(texts)
-    )
+    texts = [t.text for t in world.documents(10, 77, without=world.forget_entities)]
+    return UnlearningData(forget=asked(TEST, two), retain=asked(TEST, near[:6]), texts=tuple(texts))
 
 
 def settings(*measures: str) -> UnlearningSettings:
-    relearn = RelearnSettings(lr=1e-4, n_steps=20, every=10, fraction=0.5)
+    relearn = RelearnSettings(lr=1e-4, n_steps=4, every=2, fraction=0.5)
     return UnlearningSettings(measures=measures, n_draws=20, relearn=relearn)
 
 
@@ -52,7 +54,7 @@ def accuracy(judgement, group: str) -> float:
 def test_npo_forgets_in_other_forms_and_keeps_neighbours_it_never_saw(
     planted, oracle, forget, retain, data
 ):
-    edited = unlearn(planted, "npo", forget=forget, retain=retain, lr=5e-4, n_steps=40)
+    edited = unlearn(planted, "npo", forget=forget, retain=retain, lr=5e-4, n_steps=30)
     found = judge(edited, original=planted, data=data, oracles=[oracle], settings=settings(*PARTS))
     assert found.evaluation.row("efficacy").value > 0.9
     assert found.evaluation.row("neighbours_kept").value > 0.8
@@ -61,38 +63,27 @@ def test_npo_forgets_in_other_forms_and_keeps_neighbours_it_never_saw(
     assert "probes, relearning not measured" in found.verdict.sentence
 
 
-def test_crisp_silences_its_latents_for_good_and_random_ones_do_far_less(
-    planted, forget, retain, data, sae_at
-):
+def test_crisp_silences_its_latents_for_good(planted, forget, retain, sae_at):
     sae = sae_at("resid_post.0")
-    shared = {"forget": forget, "retain": retain, "saes": [sae], "k": 40, "beta": 0.9}
-    training = {"lr": 1e-3, "n_steps": 60, "max_perplexity_ratio": None, "strength": 2.0}
-    plan = plan_unlearning(planted, "crisp", **shared)
-    edited = unlearn(planted, "crisp", plan=plan, **shared, **training)
+    edited = unlearn(
+        planted,
+        "crisp",
+        forget=forget,
+        retain=retain,
+        saes=[sae],
+        k=20,
+        beta=0.9,
+        lr=2e-3,
+        n_steps=25,
+        max_perplexity_ratio=None,
+    )
     rows = rows_of(planted, forget)
-    chosen = [one.latent for one in plan.latents]
+    chosen = [one.latent for one in edited.report.plan.latents]
     before, after = (
         read_latents(model, sae, rows, hook_name="resid_post.0")[1][chosen].sum()
         for model in (planted, edited.model)
     )
     assert after < 0.1 * before  # without a hook: in the merged weights
-
-    rates = read_latents(planted, sae, rows, hook_name="resid_post.0")[0]
-    usual = read_latents(planted, sae, rows_of(planted, retain[:80]), hook_name="resid_post.0")[0]
-    others = sorted(
-        set((usual > 0).nonzero()[:, 0].tolist()) - set(chosen), key=lambda j: -float(usual[j])
-    )[5 : 5 + len(chosen)]
-    random = plan.with_latents(
-        tuple(PlannedLatent("blocks.0.hook_resid_post", j, float(rates[j]), 0, 0) for j in others)
-    )
-    control = unlearn(planted, "crisp", plan=random, **shared, **training)
-    gone, same = (
-        judge(one, original=planted, data=data, settings=settings("efficacy"))
-        .evaluation.row("efficacy")
-        .value
-        for one in (edited, control)
-    )
-    assert gone > same + 0.2
 
 
 def test_pisces_changes_only_rows_that_write_its_latents(planted, forget, retain, sae_at):
@@ -133,15 +124,13 @@ def test_requests_one_after_the_other_add_up(planted, asked, two, retain, data):
     model = planted
     for name in two:
         model = unlearn(
-            model, "npo", forget=asked(FIT, [name]), retain=retain, lr=5e-4, n_steps=30
+            model, "npo", forget=asked(FIT, [name]), retain=retain, lr=5e-4, n_steps=20
         ).model
     found = judge_accuracy(model, planted, data)
     assert found < 0.5
 
 
 def judge_accuracy(model, planted, data) -> float:
-    from saetools.evaluate.unlearning import evaluate_unlearning
-
     report = evaluate_unlearning(model, original=planted, data=data, settings=settings("accuracy"))
     return report.row("accuracy", detail="forget").value
 

@@ -1,6 +1,7 @@
 """A recipe is checked whole before anything runs, and the command does what it says."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,11 @@ def test_a_set_that_is_empty_says_by_which_filter(written: dict):
     recipe = load_recipe(written, "forget.entities=[Nobody]")
     with pytest.raises(ConfigError, match="Nobody"):
         recipe.forget.read()
+
+
+def test_the_python_of_the_page_on_unlearning_runs(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "unlearning.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(compile(block, "unlearning.md", "exec"), {"__name__": "page"})
+    assert (tmp_path / "runs" / "forgotten" / "model.safetensors").is_file()

@@ -39,7 +39,7 @@ class _Config(MethodConfig):
     )
     max_rank: int = Field(default=16, ge=1, description="directions that are erased at a site")
     erasers: Mapping[str, Any] | None = Field(
-        default=None, description="(A, b) by hook, fitted elsewhere; x becomes x A^T + b"
+        default=None, description="by hook, an affine Eraser or (A, b): x becomes x A^T + b"
     )
 
 
@@ -78,8 +78,7 @@ class Project(Method):
 
     def _eraser(self, job: Job, hook: str) -> tuple[Tensor, Tensor]:
         if self.config.erasers is not None:
-            a, b = self.config.erasers[hook]
-            return torch.as_tensor(a), torch.as_tensor(b)
+            return _given(self.config.erasers[hook], hook)
         forget = read_slots(job.edited, job.material.forget, hooks=[hook])
         retain = read_slots(job.edited, job.material.retain, hooks=[hook])
         mean = retain.at[hook].double().mean(0)
@@ -94,6 +93,18 @@ class Project(Method):
         return self.config.hooks or tuple(
             name for name in model.hook_names() if "mlp_out" in name or "attn_out" in name
         )
+
+
+def _given(eraser: Any, hook: str) -> tuple[Tensor, Tensor]:
+    """A and b of a pair, or of an `Eraser`, which has them as `affine`."""
+    pair = getattr(eraser, "affine", eraser)
+    if pair is None:
+        raise ConfigError(
+            f"the eraser of {hook} is not affine, so no weights do what it does; keep it as a "
+            "hook, or fit a linear one (leace, rlace, mean_projection)"
+        )
+    a, b = pair
+    return torch.as_tensor(a), torch.as_tensor(b)
 
 
 def _projection(directions: Tensor, mean: Tensor, max_rank: int) -> tuple[Tensor, Tensor]:
