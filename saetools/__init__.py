@@ -31,9 +31,11 @@ if TYPE_CHECKING:  # for type checkers only: at run time these names load when f
     from saetools.store import ActivationStore
     from saetools.train import TrainConfig, train
     from saetools.types import SparseLatents
+    from saetools.unlearn import METHODS, unlearn
 
     register_corpus = CORPORA.register
     register_eraser = ERASERS.register
+    register_method = METHODS.register
     register_metric = METRICS.register
     register_namer = NAMERS.register
     register_sae = ARCHS.register
@@ -61,6 +63,7 @@ __all__ = [
     "name_latents",
     "register_corpus",
     "register_eraser",
+    "register_method",
     "register_metric",
     "register_namer",
     "register_sae",
@@ -68,6 +71,7 @@ __all__ = [
     "splice",
     "steer",
     "train",
+    "unlearn",
 ]
 
 # Each name: the package that holds it, and its path in there.
@@ -94,6 +98,7 @@ _HOMES = {
     "name_latents": ("naming", "name_latents"),
     "register_corpus": ("corpus", "CORPORA.register"),
     "register_eraser": ("erase", "ERASERS.register"),
+    "register_method": ("unlearn", "METHODS.register"),
     "register_metric": ("evaluate", "METRICS.register"),
     "register_namer": ("naming", "NAMERS.register"),
     "register_sae": ("sae", "ARCHS.register"),
@@ -101,6 +106,7 @@ _HOMES = {
     "splice": ("intervene", "splice"),
     "steer": ("intervene", "steer"),
     "train": ("train", "train"),
+    "unlearn": ("unlearn", "unlearn"),
 }
 
 
@@ -118,11 +124,11 @@ def __dir__() -> list[str]:
     return sorted({*__all__, *globals()})
 
 
-# `train`, `harvest`, `evaluate` and `explore` are a function and the package that holds it. Python
-# binds a package to its parent's attribute whenever anything below it is imported, so what
-# `saetools.train` means would depend on import order. A function bound there instead would break
-# `import saetools.train.loop as loop` and string patches, which walk the attributes. So the package
-# stays what it is, and is callable: `saetools.train(...)` runs `saetools.train.train`, always.
+# `train`, `harvest`, `evaluate`, `explore` and `unlearn` are a function and the package that holds
+# it. Python binds a package to its parent's attribute whenever anything below it is imported, so
+# what `saetools.train` means would depend on import order. A function bound there instead would
+# break `import saetools.train.loop as loop` and string patches, which walk the attributes. So the
+# package stays what it is, and is callable: `saetools.train(...)` runs `saetools.train.train`.
 class _Verb(ModuleType):
     """A package named as its main function; calling the one calls the other."""
 

@@ -11,6 +11,7 @@
     ├── FormatError            (ValueError)    a file or folder is not what it should be
     ├── NotFittedError         (RuntimeError)  used before it was trained or calibrated
     ├── ChatError              (RuntimeError)  a language model that was asked does not answer
+    ├── DamageError            (RuntimeError)  an edit of weights broke the model
     ├── ProcessError           (RuntimeError)  another process that shares the work is gone
     ├── KernelUnavailableError (RuntimeError)  a Triton kernel was asked for and cannot run
     └── KernelInputError       (ValueError)    a kernel was given a tensor it cannot take
@@ -26,6 +27,7 @@ __all__ = [
     "BridgeError",
     "ChatError",
     "ConfigError",
+    "DamageError",
     "FormatError",
     "HookNotFoundError",
     "IncompleteStoreError",
@@ -87,6 +89,10 @@ class NotFittedError(SaetoolsError, RuntimeError):
 
 class ChatError(SaetoolsError, RuntimeError):
     """A language model that was asked does not answer: wrong address, key, name or request."""
+
+
+class DamageError(SaetoolsError, RuntimeError):
+    """An edit of weights broke the model, and was refused before it could be saved."""
 
 
 class ProcessError(SaetoolsError, RuntimeError):

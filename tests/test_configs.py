@@ -9,7 +9,8 @@ from saetools.cli.find import open_run
 from saetools.config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = sorted((ROOT / "configs").rglob("*.yaml"))
+UNLEARN = sorted((ROOT / "configs/unlearn").glob("*.yaml"))
+FILES = sorted(set((ROOT / "configs").rglob("*.yaml")) - set(UNLEARN))
 
 
 def test_the_folders_hold_what_the_readme_names():

@@ -24,7 +24,7 @@ HEAVY = (
     "rich",
     "yaml",
 )
-VERBS = ("train", "harvest", "evaluate", "explore")
+VERBS = ("train", "harvest", "evaluate", "explore", "unlearn")
 
 SHARED = {"--json", "--help"}
 RUN = SHARED | {"--quiet", "--out"}
@@ -65,6 +65,7 @@ FLAGS = {
     "testbed recover": SHARED | {"--quiet", "--dry-run"},
     "testbed train": RUN | {"--variant", "--device", "--resume", "--no-resume", "--dry-run"},
     "train": WORK | {"--resume", "--no-resume", "--dry-run", "--sweep"},
+    "unlearn": WORK | {"--dry-run"},
 }
 
 

@@ -33,6 +33,7 @@ from saetools.cli import (
     store,
     testbed,
     train,
+    unlearn,
 )
 from saetools.errors import SaetoolsError
 
@@ -109,6 +110,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "steer": steer.command,
         "ablate": ablate.command,
         "erase": erase.command,
+        "unlearn": unlearn.command,
     },
 }
 for _panel, _commands in _PANELS.items():

@@ -1,0 +1,186 @@
+"""Judge an edit: evaluate it, look at the latents before and after, and give a verdict."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saetools.errors import ConfigError
+from saetools.evaluate.unlearning import (
+    Candidate,
+    UnlearningData,
+    UnlearningReport,
+    UnlearningSettings,
+    evaluate_unlearning,
+)
+from saetools.models.base import LanguageModel, SubjectModel
+from saetools.repro import write_json
+from saetools.sae import SAE
+from saetools.unlearn.base import checked_saes
+from saetools.unlearn.page import judgement_page
+from saetools.unlearn.plan import Plan
+from saetools.unlearn.result import Unlearned
+from saetools.unlearn.rows import rows_of
+from saetools.unlearn.select import read_latents
+from saetools.unlearn.verdict import Verdict, VerdictRules, give_verdict
+
+__all__ = ["Judgement", "LatentChange", "judge"]
+
+_FORMAT = "saetools-judgement/1"
+
+
+@dataclass(frozen=True)
+class LatentChange:
+    """What became of a latent that was acted on.
+
+    Args:
+        hook_name: where its SAE reads.
+        latent: its index.
+        before: mean activation over the tokens of forget questions in the original.
+        after: the same in the edited model.
+        retain_before: mean activation over the tokens of retain questions in the original.
+        retain_after: the same in the edited model.
+    """
+
+    hook_name: str
+    latent: int
+    before: float
+    after: float
+    retain_before: float
+    retain_after: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All that is known of an edit.
+
+    Args:
+        verdict: the sentence, and what it rests on.
+        rules: by which it was given.
+        evaluation: every measure of `evaluate_unlearning`.
+        edit: what was done, as plain data.
+        latents: those that were acted on, before and after.
+    """
+
+    verdict: Verdict
+    rules: VerdictRules
+    evaluation: UnlearningReport
+    edit: dict[str, Any]
+    latents: tuple[LatentChange, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain data."""
+        report = self.evaluation
+        return {
+            "format": _FORMAT,
+            "verdict": asdict(self.verdict),
+            "rules": self.rules.model_dump(),
+            "edit": self.edit,
+            "latents": [asdict(change) for change in self.latents],
+            "evaluation": {
+                "about": report.about,
+                "rows": [asdict(row) for row in report.rows],
+                "curves": [asdict(curve) for curve in report.curves],
+                "missing": report.missing,
+            },
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything as one JSON file; a number that JSON lacks becomes null."""
+        return write_json(path, self.as_json())
+
+    def save_page(self, path: str | Path) -> Path:
+        """Write one HTML page that loads nothing from the network."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self._repr_html_(), encoding="utf-8")
+        return path
+
+    def _repr_html_(self) -> str:
+        return judgement_page(
+            self.evaluation,
+            verdict=asdict(self.verdict),
+            edit=self.edit,
+            latents=[asdict(change) for change in self.latents],
+        )
+
+
+def judge(
+    edited: Unlearned,
+    *,
+    original: LanguageModel,
+    data: UnlearningData,
+    oracles: Sequence[Candidate] = (),
+    saes: Sequence[SAE] = (),
+    settings: UnlearningSettings | None = None,
+    rules: VerdictRules | None = None,
+) -> Judgement:
+    """Measure what an edit did, and say in one sentence what that amounts to.
+
+        judgement = judge(edited, original=model, data=data, oracles=[retrained])
+        print(judgement.verdict.sentence)
+
+    Args:
+        edited: from `unlearn`.
+        original: the model before.
+        data: questions in other forms than those that the edit was fitted on, and texts.
+        oracles: models that never knew; without one, relearning and residue are not measured and
+            the verdict cannot be "removed".
+        saes: those that the edit acted through, to look at their latents before and after.
+        settings: of the evaluation.
+        rules: of the verdict.
+
+    Raises:
+        ConfigError: the edited model is a text encoder, which answers no questions.
+    """
+    if not isinstance(edited.model, LanguageModel):
+        raise ConfigError(
+            f"{edited.model.name} is a text encoder and answers no questions; measure probes, "
+            "retrieval and quality of its embeddings instead (saetools.evaluate)"
+        )
+    rules = rules or VerdictRules()
+    report = evaluate_unlearning(
+        edited.model, original=original, data=data, oracles=oracles, settings=settings
+    )
+    changes: tuple[LatentChange, ...] = ()
+    if saes and edited.report.plan.latents:
+        changes = _latents(original, edited.model, edited.report.plan, data=data, saes=saes)
+    return Judgement(give_verdict(report, rules), rules, report, edited.report.as_json(), changes)
+
+
+@torch.no_grad()
+def _latents(
+    original: SubjectModel,
+    edited: SubjectModel,
+    plan: Plan,
+    *,
+    data: UnlearningData,
+    saes: Sequence[SAE],
+) -> tuple[LatentChange, ...]:
+    by_hook = checked_saes(original, tuple(saes), strict=False)
+    retain = data.near or data.retain or data.forget
+    rows = {
+        "forget": rows_of(original, data.forget),
+        "retain": rows_of(original, retain[: len(data.forget) * 2]),
+    }
+    changes = []
+    for hook, sae in by_hook.items():
+        means = {
+            (side, when): read_latents(model, sae, rows[side], hook_name=hook)[1]
+            for side in rows
+            for when, model in (("before", original), ("after", edited))
+        }
+        changes += [
+            LatentChange(
+                hook,
+                one.latent,
+                before=float(means["forget", "before"][one.latent]),
+                after=float(means["forget", "after"][one.latent]),
+                retain_before=float(means["retain", "before"][one.latent]),
+                retain_after=float(means["retain", "after"][one.latent]),
+            )
+            for one in plan.of(hook)
+        ]
+    return tuple(changes)

@@ -1,0 +1,1 @@
+"""The methods, one file each; the file's name is the method's name everywhere."""
