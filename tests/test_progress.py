@@ -97,3 +97,10 @@ def test_outside_a_terminal_there_is_one_line_and_no_table() -> None:
     lines = [line for line in _screen("", terminal=False).splitlines() if line.strip()]
     assert len(lines) == 1
     assert lines[0].split()[-4:] == ["fvu", "0.25", "tokens/s", "20,000"]
+
+
+def test_in_jupyter_no_thread_draws_beside_the_notebook() -> None:
+    for in_jupyter in (True, False):
+        console = Console(force_jupyter=in_jupyter, file=io.StringIO())
+        bar = Live("train", 10, "tokens", console=console)
+        assert bar._progress.live.auto_refresh is not in_jupyter

@@ -29,7 +29,7 @@ from saetools.intervene.probe import Probe
 from saetools.intervene.request import Request
 from saetools.intervene.triggers import Scorer
 from saetools.models.base import Edit, SubjectModel
-from saetools.models.forward_pass import ForwardPass
+from saetools.models.forward_pass import ForwardPass, unwatched_pass
 from saetools.types import SparseLatents
 
 __all__ = ["intervene"]
@@ -75,9 +75,9 @@ def intervene(model: SubjectModel, requests: Sequence[Request]) -> Iterator[tupl
 def _edit(model: SubjectModel, chain: Sequence[_Step]) -> Edit:
     def edit(
         x: Float[Tensor, "batch pos d_in"],
-        content: Bool[Tensor, "batch pos"],  # noqa: ARG001 (positions know better)
+        content: Bool[Tensor, "batch pos"],
     ) -> Float[Tensor, "batch pos d_in"]:
-        running = model.running_pass(x)
+        running = model.running_pass(x) or unwatched_pass(content)
         for step in chain:
             x = step(x, running)
         return x

@@ -138,13 +138,15 @@ class SubjectModel(ABC):
         Nothing remains after the block, even when it raises.
         """
 
-    @abstractmethod
-    def running_pass(self, x: Float[Tensor, "batch pos d_in"]) -> ForwardPass:
+    def running_pass(self, x: Float[Tensor, "batch pos d_in"]) -> ForwardPass | None:  # noqa: ARG002
         """What is known of the pass that runs: for an edit that asks about its activation `x`.
+
+        None from a model that does not watch its passes; then every token counts as prompt.
 
         Raises:
             ConfigError: no edit is open.
         """
+        return None
 
 
 class LanguageModel(SubjectModel):

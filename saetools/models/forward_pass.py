@@ -6,10 +6,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-__all__ = ["ForwardPass", "RowNames"]
+__all__ = ["ForwardPass", "RowNames", "unwatched_pass"]
 
 RowNames = tuple[Sequence[bytes], Sequence[bytes]]
 """Equal bytes for equal tokens: of each row before a pass, and after it."""
@@ -45,3 +46,20 @@ class ForwardPass:
     prompt_content_end: Int[Tensor, " batch"]
     n_past: int
     row_names: Callable[[], RowNames | None] = lambda: None
+
+
+def unwatched_pass(content: Bool[Tensor, "batch pos"]) -> ForwardPass:
+    """A pass of which nothing but the content is known: one text a row, all of it prompt."""
+    place = torch.arange(content.shape[1], device=content.device).expand(content.shape)
+    last = torch.where(content, place, -1).amax(1) if content.shape[1] else content.sum(1) - 1
+    return ForwardPass(
+        number=1,
+        ids=None,
+        content=content,
+        real=content,
+        place=place,
+        generated=torch.zeros_like(content),
+        prompt_length=content.sum(1),
+        prompt_content_end=last,
+        n_past=0,
+    )

@@ -1,5 +1,10 @@
-"""The rich sink: one live display with a bar and, in a terminal, a table of figures below it."""
+"""The rich sink: one live display with a bar and, in a terminal, a table of figures below it.
 
+In Jupyter the display is drawn by whoever advances it, not by rich's own thread: while that thread
+draws, what the notebook prints lands in the bar, and nbclient loses count of the outputs.
+"""
+
+import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 
@@ -20,6 +25,8 @@ from saetools.progress.figures import Figures, merged, spell, spell_figure, spel
 
 __all__ = ["Live"]
 
+_DRAW_SECONDS = 0.2  # in Jupyter
+
 
 class Live:
     """A task as a bar; rows of figures as a table below it, or beside it outside a terminal."""
@@ -31,6 +38,7 @@ class Live:
         self._rows: dict[str, Figures] = {}
         self._notes: Figures = {}
         self._in_terminal = console.is_terminal and not console.is_jupyter
+        self._in_jupyter, self._drawn = console.is_jupyter, 0.0
         self._progress = _BarAndTable(self._rows, *_columns(unit), console=console)
         self._progress.shows_table = self._in_terminal
         self._id = self._progress.add_task(
@@ -47,11 +55,13 @@ class Live:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._draw(at_once=True)
         self._progress.stop()
 
     def advance(self, n: float = 1) -> None:
         """Move the bar."""
         self._progress.advance(self._id, int(n))
+        self._draw()
 
     def note(self, **figures: float | str) -> None:
         """Show figures beside the bar."""
@@ -68,6 +78,13 @@ class Live:
         if not self._in_terminal:
             parts.append(spell_rows(self._rows))
         self._progress.update(self._id, figures="  ".join(filter(None, parts)))
+        self._draw()
+
+    def _draw(self, *, at_once: bool = False) -> None:
+        now = time.monotonic()
+        if self._in_jupyter and (at_once or now - self._drawn > _DRAW_SECONDS):
+            self._progress.refresh()
+            self._drawn = now
 
 
 class _BarAndTable(Progress):
@@ -78,7 +95,7 @@ class _BarAndTable(Progress):
     ) -> None:
         self._rows = rows
         self.shows_table = False
-        super().__init__(*columns, console=console)
+        super().__init__(*columns, console=console, auto_refresh=not console.is_jupyter)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """The bar, then the table once there is a row."""
