@@ -16,6 +16,13 @@ SLICES: dict[str, dict[str, Any]] = {
     "01_first_sae": {"N_DOCS": 700, "N_TOKENS": 50_000, "N_LATENTS": 512},
     "02_read_latents": {"N_DOCS": 900, "N_TOKENS": 150_000, "N_LATENTS": 512},
     "03_steer_and_ablate": {"N_DOCS": 900, "N_TOKENS": 150_000, "N_LATENTS": 512},
+    "04_unlearn": {
+        "N_DOCS": 600,
+        "N_TOKENS": 100_000,
+        "N_LATENTS": 384,
+        "N_STEPS": 40,
+        "N_FACTS": 60,
+    },
     "05_text_encoder": {"N_DOCS": 1200, "N_TOKENS": 50_000, "N_LATENTS": 384, "MIN_DOCS": 25},
 }
 

@@ -6,6 +6,7 @@ and how many it rejected for which reason. Every method says which weights it wi
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import Any
 
 from rich.table import Table
@@ -121,3 +122,6 @@ class Plan:
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,18 @@ class Unlearned:
     model: SubjectModel
     report: EditReport
     adapter: Adapter | None = None
+
+    def __str__(self) -> str:
+        report = self.report
+        guard = "" if report.guard is None else f", perplexity times {report.guard.ratio:.3g}"
+        return (
+            f"{self.model.name} by {report.method}: {len(report.changes)} weight tensors changed "
+            f"by {report.edit_norm:.3g} in all, {report.seconds:.0f} s{guard}; judge(...) says what "
+            "that forgot"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(str(self))}</p>"
 
     def save(self, folder: str | Path) -> Path:
         """Write a model folder that plain transformers loads, with a card and unlearning.json."""
