@@ -1,6 +1,7 @@
 """Every method of unlearning on the planted world: ten entities, one request and five in a row.
 
-    python benchmarks/unlearning.py --out FOLDER [--only ROW ...] [--sequence ROW ...] [--table]
+    python benchmarks/unlearning.py --out FOLDER [--only ROW ...] [--sequence ROW ...]
+        [--time ROW ...] [--statements ROW ...] [--table]
 
 Each row of the table is a method with a few settings. It is fitted on the forms `statement` and
 `reversed` of the ten forget entities, with the same forms of a third of the retain entities and
@@ -9,11 +10,13 @@ robustness, neighbours kept and utility on the forms `cloze` and `paraphrase_1`,
 of the retain entities as neighbours. Then it is judged, once, on the forms `question`,
 `paraphrase_2` and `two_hop`, with the last third as neighbours, which no step before has seen.
 
-The row `crisp_random` is a control: the first setting of `crisp` with other latents, which fire as
+The row `crisp_random` is a control: the second setting of `crisp` with other latents, which fire as
 often on the forget rows. SAEs are trained first (2,048 latents, BatchTopK with k 8, a million
 tokens each) and kept in FOLDER/saes. Every row leaves FOLDER/rows/<row>.json and is not made
-again; `--table` prints what is there. `--sequence` asks five entities one after the other, with
-the row's chosen setting.
+again; `--table` prints what is there. `--time` fits rows once more for their seconds alone, on a
+machine that does nothing else. `--sequence` asks five entities one after the other, with
+the row's chosen setting; `--statements` fits on the form `statement` alone and asks `reversed`,
+too.
 """
 
 import argparse
@@ -37,6 +40,7 @@ from saetools.evaluate.unlearning import (
     RelearnSettings,
     UnlearningData,
     UnlearningReport,
+    UnlearningRow,
     UnlearningSettings,
     evaluate_unlearning,
 )
@@ -58,6 +62,7 @@ FIT, VALIDATE, TEST = (
     ("cloze", "paraphrase_1"),
     ("question", "paraphrase_2", "two_hop"),
 )
+OTHER = (*TEST, "reversed")
 PARTS = ("efficacy", "form_robustness", "neighbours_kept", "utility")
 SHOWN = (*PARTS, "relearn_resistance", "score", "form_gap", "residue", "relearning_gap")
 STEP = {"lr": 5e-4, "n_steps": 100}
@@ -88,7 +93,7 @@ GRID: dict[str, tuple[str, list[Setting]]] = {
         "rmu",
         [
             {"lr": 1e-3, "n_steps": 80, "layer": layer, "retain_weight": w, "all_weights": True}
-            for layer, w in ((0, 30.0), (1, 30.0), (1, 300.0))
+            for layer, w in ((1, 30.0), (1, 100.0), (2, 30.0))
         ]
         + [{"lr": 1e-3, "n_steps": 80, "layer": 1, "retain_weight": 30.0}],
     ),
@@ -123,7 +128,7 @@ GRID: dict[str, tuple[str, list[Setting]]] = {
     ),
     "crisp_random": (
         "crisp",
-        [{**CRISP, "saes": _TWO, "k": 200, "n_steps": 240, "control": True}],
+        [{**CRISP, "saes": _THREE, "k": 300, "min_ratio": 2.0, "n_steps": 240, "control": True}],
     ),
     "crisp": (
         "crisp",
@@ -199,10 +204,11 @@ class Lab:
         *,
         model: LanguageModel | None = None,
         names: Sequence[str] = (),
+        forms: Sequence[str] = FIT,
     ) -> Unlearned:
         """Unlearn the forget entities, or some, with a setting."""
         shared: Setting = {
-            "forget": self.asked(FIT, names or self.world.forget_entities),
+            "forget": self.asked(forms, names or self.world.forget_entities),
             "retain": self.retain,
             "saes": [self.sae(hook) for hook in setting.get("saes", ())],
             "strict": False,
@@ -259,6 +265,17 @@ def main() -> None:
         for row in args.only:
             if not (folder / f"{row}.json").is_file():
                 (folder / f"{row}.json").write_text(json.dumps(make_row(lab, row), indent=1))
+        for row in args.time:
+            path = folder / f"{row}.json"
+            found = json.loads(path.read_text())
+            found["seconds"] = lab.edit(found["method"], found["setting"]).report.seconds
+            path.write_text(json.dumps(found, indent=1))
+        for row in args.statements:
+            found = json.loads((folder / f"{row}.json").read_text())
+            edited = lab.edit(found["method"], found["setting"], forms=("statement",)).model
+            report = lab.measure(edited, lab.data(OTHER, lab.test_on), *PARTS)
+            gone = {one.detail: one.value for one in report.rows if _of_form(one)}
+            print(row, "fitted on statements alone:", gone, flush=True)
         for row in args.sequence:
             chosen = json.loads((folder / f"{row}.json").read_text())
             path = folder / f"{row}.sequence.json"
@@ -356,6 +373,10 @@ def table(folder: Path) -> str:
     return "\n".join(lines)
 
 
+def _of_form(row: UnlearningRow) -> bool:
+    return row.name == "forgetting" and row.model == "edited" and row.detail in OTHER
+
+
 def _figures(report: UnlearningReport) -> dict[str, list[float]]:
     found = {}
     for name in SHOWN:
@@ -383,6 +404,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/unlearning"))
     parser.add_argument("--only", nargs="*", default=list(GRID), choices=list(GRID))
     parser.add_argument("--sequence", nargs="*", default=[], choices=list(GRID))
+    parser.add_argument("--statements", nargs="*", default=[], choices=list(GRID))
+    parser.add_argument("--time", nargs="*", default=[], choices=list(GRID))
     parser.add_argument("--table", action="store_true")
     return parser.parse_args()
 

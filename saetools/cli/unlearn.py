@@ -29,6 +29,8 @@ _TOLD = (
     "score",
 )
 
+_UNASKED = "not asked for"
+
 Recipe = Annotated[
     Path,
     typer.Argument(metavar="RECIPE", help="A YAML file, e.g. of configs/unlearn.", dir_okay=False),
@@ -172,9 +174,7 @@ def _written(
         title=judgement.verdict.sentence,
         figures=figures,
         table=_told(judgement),
-        text="\n".join(
-            f"not measured: {n}, as {w}" for n, w in judgement.evaluation.missing.items()
-        ),
+        text=_missing(judgement),
         wrote=tuple(wrote),
         next=f"open {folder / 'report.html'}",
     )
@@ -192,3 +192,10 @@ def _told(judgement: "Judgement") -> list[dict[str, object]]:
         for row in judgement.evaluation.rows
         if row.name in _TOLD and not row.detail
     ]
+
+
+def _missing(judgement: "Judgement") -> str:
+    missing = judgement.evaluation.missing
+    lines = [f"not measured: {n}, as {why}" for n, why in missing.items() if why != _UNASKED]
+    unasked = [name for name, why in missing.items() if why == _UNASKED]
+    return "\n".join([*lines, *([f"not asked for: {', '.join(unasked)}"] if unasked else [])])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from saetools.models.base import SubjectModel
 from saetools.models.pooling import default_pooling
+from saetools.models.quiet import quiet
 from saetools.models.text_encoder import HFTextEncoder
 from saetools.repro import write_json
 
@@ -24,8 +25,9 @@ def save_model(model: SubjectModel, folder: str | Path, *, report: Mapping[str, 
     """Write weights, config and tokenizer as transformers does, README.md and unlearning.json."""
     folder = Path(folder)
     hf: Any = model.hf
-    hf.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
+    with quiet():
+        hf.save_pretrained(folder)
+        model.tokenizer.save_pretrained(folder)
     if isinstance(model, HFTextEncoder):
         _save_pooling(model, folder)
     (folder / "README.md").write_text(_card(report), encoding="utf-8")

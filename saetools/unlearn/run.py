@@ -8,6 +8,7 @@ import torch
 
 from saetools.config import validate
 from saetools.errors import ConfigError
+from saetools.intervene.base import check_latents
 from saetools.models.base import SubjectModel
 from saetools.sae import SAE
 from saetools.unlearn.base import METHODS, Job, Material, Method, checked_saes
@@ -54,14 +55,17 @@ def unlearn(
         config: settings of the method.
 
     Raises:
-        UnknownNameError: no such method.
-        ConfigError: a setting is wrong, the sets overlap, no latent passes, or the model or an SAE
-            is not of the kind that the method takes.
+        UnknownNameError: no such method, or the plan names a latent outside the dictionary.
+        ConfigError: a setting is wrong, the sets overlap, no latent passes, the plan is another
+            method's, or the model or an SAE is not of the kind that the method takes.
         DamageError: the edit breaks the model.
     """
     built = build_method(method, **config)
     material = _material(built, method, model, forget, retain, saes, strict=strict, seed=seed)
-    plan = plan or built.plan(material)
+    if plan is None:
+        plan = built.plan(material)
+    else:
+        _check_plan(plan, method, material)
     edited = copied(model)
     started = time.perf_counter()
     fit = built.fit(Job(material, plan, edited))
@@ -154,6 +158,22 @@ def _material(
         checked_saes(model, tuple(saes), strict=strict),
         seed,
     )
+
+
+def _check_plan(plan: Plan, method: str, material: Material) -> None:
+    """Refuse a plan of another method, or one that names latents which the SAEs do not have."""
+    if plan.method != method:
+        raise ConfigError(
+            f"asked for {method} with a plan of {plan.method}; make the plan with "
+            f"plan_unlearning(model, '{method}', ...)"
+        )
+    for hook in dict.fromkeys(one.hook_name for one in plan.latents):
+        if hook not in material.saes:
+            raise ConfigError(
+                f"the plan acts on latents at {hook}, and SAEs were given for "
+                f"{', '.join(material.saes) or 'no hook'}; pass the SAE of that hook in saes="
+            )
+        check_latents(material.saes[hook], [one.latent for one in plan.of(hook)])
 
 
 def _that_take(kind: str) -> list[str]:

@@ -5,7 +5,7 @@ import pytest
 import saetools as st
 from saetools.corpus import Question
 from saetools.errors import ConfigError, DamageError, UnknownNameError
-from saetools.unlearn import plan_unlearning, unlearn
+from saetools.unlearn import PlannedLatent, plan_unlearning, unlearn
 from saetools.unlearn.rows import check_apart, make_batch, rows_of
 
 RETAIN = ["The tree is old.", "She went to the house."]
@@ -104,3 +104,18 @@ def test_a_plan_without_latents_is_refused(model):
     )
     with pytest.raises(ConfigError, match="at least one"):
         plan.with_latents(())
+
+
+def test_a_changed_plan_is_checked_again(model):
+    hook = model.resolve("resid_post.1")
+    sae = st.build_sae("topk", d_in=64, n_latents=64, k=4, meta={"hook_name": hook})
+    shared = {"forget": ["The dog ran."], "retain": RETAIN, "saes": [sae], "min_ratio": 0.0}
+    plan = plan_unlearning(model, "crisp", **shared)
+    outside = plan.with_latents((PlannedLatent(hook, 64, 0.1, 0.0, 9.0),))
+    with pytest.raises(UnknownNameError, match="0 to 63"):
+        unlearn(model, "crisp", plan=outside, **shared)
+    elsewhere = plan.with_latents((PlannedLatent("blocks.0.hook_mlp_out", 1, 0.1, 0.0, 9.0),))
+    with pytest.raises(ConfigError, match=r"acts on latents at blocks\.0\.hook_mlp_out"):
+        unlearn(model, "crisp", plan=elsewhere, **shared)
+    with pytest.raises(ConfigError, match="plan of crisp"):
+        unlearn(model, "npo", plan=plan, forget=["The dog ran."], retain=RETAIN)
