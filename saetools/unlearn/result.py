@@ -106,8 +106,8 @@ class Unlearned:
         guard = "" if report.guard is None else f", perplexity times {report.guard.ratio:.3g}"
         return (
             f"{self.model.name} by {report.method}: {len(report.changes)} weight tensors changed "
-            f"by {report.edit_norm:.3g} in all, {report.seconds:.0f} s{guard}; judge(...) says what "
-            "that forgot"
+            f"by {report.edit_norm:.3g} in all, {report.seconds:.0f} s{guard}; judge(...) says "
+            "what that forgot"
         )
 
     def _repr_html_(self) -> str:
