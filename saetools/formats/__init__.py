@@ -2,6 +2,19 @@
 
 from saetools.formats.any_format import detect, read, save
 from saetools.formats.base import FORMATS, Foreign, Format, Note
+from saetools.formats.convert import Conversion, convert, from_store
 from saetools.formats.proof import Proof
 
-__all__ = ["FORMATS", "Foreign", "Format", "Note", "Proof", "detect", "read", "save"]
+__all__ = [
+    "FORMATS",
+    "Conversion",
+    "Foreign",
+    "Format",
+    "Note",
+    "Proof",
+    "convert",
+    "detect",
+    "from_store",
+    "read",
+    "save",
+]

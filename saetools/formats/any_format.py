@@ -6,7 +6,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,10 +21,14 @@ from saetools.repro import write_json
 from saetools.sae import SAE
 from saetools.sae.foreign import FOREIGN
 
-__all__ = ["AnyFormat", "detect", "read", "report_path", "save"]
+__all__ = ["REPORT_FORMAT", "AnyFormat", "Probe", "detect", "read", "report_path", "save"]
 
+Probe = Float[Tensor, "n d_in"] | Callable[[SAE], Float[Tensor, "n d_in"]]
+"""Real activations for a proof, or what finds them once it is known what the SAE reads."""
+
+_MOST_LOOKED_AT = 200
 _REPORT = "conversion.json"
-_REPORT_FORMAT = "saetools-conversion/1"
+REPORT_FORMAT = "saetools-conversion/1"
 
 
 def detect(path: str | Path) -> str | None:
@@ -46,13 +50,14 @@ def detect(path: str | Path) -> str | None:
 
 
 def read(
-    path: str | Path, *, format: str | None = None, probe: Float[Tensor, "n d_in"] | None = None
+    path: str | Path, *, format: str | None = None, probe: Probe | None = None
 ) -> tuple[Foreign, Proof]:
     """Read an SAE of another tool, and prove that it computes what the original does.
 
     Args:
         format: its name; None: recognised by the files.
-        probe: real activations of the hook that it reads; made-up ones are used besides.
+        probe: real activations of the hook that it reads (n, d_in), or what finds them for an SAE;
+            made-up ones are used besides.
 
     Raises:
         FormatError: of no known format, damaged, not expressible, or the proof fails.
@@ -60,6 +65,7 @@ def read(
     path = Path(path)
     name = format or detect(path)
     if name is None:
+        _refuse_several(path)
         raise FormatError(
             f"{path} is of no format that is known here ({', '.join(FORMATS.names())}); name the "
             "folder or file that the other tool wrote"
@@ -69,7 +75,7 @@ def read(
         foreign.formula,
         foreign.sae,
         latent_scale=foreign.latent_scale,
-        real=probe,
+        real=_real(probe, foreign.sae),
         what=f"reading {path} as {name}",
     )
     foreign.sae.meta["converted"] = {
@@ -86,7 +92,7 @@ def save(
     path: str | Path,
     *,
     format: str,
-    probe: Float[Tensor, "n d_in"] | None = None,
+    probe: Probe | None = None,
 ) -> tuple[tuple[Note, ...], Proof]:
     """Write an SAE in another tool's format, and prove what was written before it counts.
 
@@ -105,22 +111,14 @@ def save(
     try:
         notes = kind.write(sae, scratch / path.name)
         written = kind.read(scratch / path.name)
-        proof = prove(
-            written.formula,
-            sae,
-            latent_scale=written.latent_scale,
-            real=probe,
-            what=f"writing a {sae.config.type} SAE as {format}",
-        )
+        real, what = _real(probe, sae), f"a {sae.config.type} SAE as {format}"
+        scale, formula = written.latent_scale, written.formula
+        proof = prove(formula, sae, latent_scale=scale, real=real, what=f"writing {what}")
         again = prove(
-            written.formula,
-            written.sae,
-            latent_scale=written.latent_scale,
-            real=probe,
-            what=f"reading back what was written as {format}",
+            formula, written.sae, latent_scale=scale, real=real, what=f"reading back {what}"
         )
         report = {
-            "format": _REPORT_FORMAT,
+            "format": REPORT_FORMAT,
             "from": "saetools-sae/1",
             "to": format,
             "architecture": sae.config.type,
@@ -139,7 +137,7 @@ def save(
 
 def report_path(path: Path) -> Path:
     """Where the report on the files at `path` is."""
-    return path / _REPORT if path.is_dir() else path.with_name(f"{path.name}.{_REPORT}")
+    return path / _REPORT if path.is_dir() else _beside(path)
 
 
 @FOREIGN.register("any_format")
@@ -150,6 +148,7 @@ class AnyFormat:
     def load(path: str | Path, *, format: str | None) -> SAE | None:
         """The SAE at `path`, proved; None where no format is recognised and none was named."""
         if format is None and detect(path) is None:
+            _refuse_several(Path(path))
             return None
         return read(path, format=format)[0].sae
 
@@ -158,6 +157,27 @@ class AnyFormat:
         """Write `sae` in a named format, proved."""
         save(sae, path, format=format)
         return Path(path)
+
+
+def _refuse_several(path: Path) -> None:
+    """Say so where the SAEs are one or two folders further down."""
+    if not path.is_dir():
+        return
+    folders = [
+        p for p in sorted([*path.glob("*"), *path.glob("*/*")])[:_MOST_LOOKED_AT] if p.is_dir()
+    ]
+    found = [f"{p} ({name})" for p in folders if (name := detect(p)) is not None]
+    if found:
+        raise FormatError(
+            f"{path} is no SAE itself, but a folder of {len(found)}; name one of them: "
+            f"{', '.join(found[:5])}{', …' if len(found) > 5 else ''}"
+        )
+
+
+def _real(probe: Probe | None, sae: SAE) -> Tensor | None:
+    if probe is None or isinstance(probe, Tensor):
+        return probe
+    return probe(sae)
 
 
 def _check_free(path: Path, format: str) -> None:
@@ -175,13 +195,12 @@ def _move(source: Path, target: Path) -> None:
     if target.is_dir():
         shutil.rmtree(target)
     if source.is_file():
-        report_path(source).replace(report_path_of_file(target))
+        report_path(source).replace(_beside(target))
     source.replace(target)
 
 
-def report_path_of_file(path: Path) -> Path:
-    """Where the report on a file is that may not exist yet."""
-    return path.with_name(f"{path.name}.{_REPORT}")
+def _beside(file: Path) -> Path:
+    return file.with_name(f"{file.name}.{_REPORT}")
 
 
 def _checksums(path: Path) -> Mapping[str, str]:
