@@ -16,12 +16,14 @@ from safetensors.torch import save_file
 
 from saetools.errors import FormatError
 from saetools.formats.safety import (
+    npz_shapes,
     read_json,
     read_npz,
     read_safetensors,
     read_torch,
     read_yaml,
     safetensors_shapes,
+    torch_keys,
 )
 
 TENSORS = {
@@ -92,11 +94,13 @@ def test_what_honest_tools_write_is_read(tmp_path: Path, saved: Path):
     assert same(read_safetensors(tmp_path / "a.safetensors"))
     assert safetensors_shapes(tmp_path / "a.safetensors") == {"W": (2, 3), "b": (2,), "k": ()}
     assert same(read_torch(saved))
+    assert torch_keys(saved) == ["W", "b", "k"]
     arrays = {name: tensor.numpy() for name, tensor in TENSORS.items()}
     np.savez(tmp_path / "a.npz", **arrays)
     np.savez_compressed(tmp_path / "b.npz", **arrays)
     assert same(read_npz(tmp_path / "a.npz"))
     assert same(read_npz(tmp_path / "b.npz"))
+    assert npz_shapes(tmp_path / "b.npz") == {"W": (2, 3), "b": (2,), "k": ()}
 
 
 def test_fortran_and_big_endian_arrays_are_read_as_their_values(tmp_path: Path):

@@ -10,19 +10,23 @@ FormatError that says what was found.
     read_npz           .npz without pickled arrays
     read_json, read_yaml   settings beside the weights
 
+`safetensors_shapes`, `npz_shapes` and `torch_keys` look at headers only, to recognise a format.
+
 Not for files that saetools wrote itself, and not for deciding which format a file has.
 """
 
-from saetools.formats.safety.npz_file import read_npz
+from saetools.formats.safety.npz_file import npz_shapes, read_npz
 from saetools.formats.safety.safetensors_file import read_safetensors, safetensors_shapes
 from saetools.formats.safety.text import read_json, read_yaml
-from saetools.formats.safety.torch_file import read_torch
+from saetools.formats.safety.torch_file import read_torch, torch_keys
 
 __all__ = [
+    "npz_shapes",
     "read_json",
     "read_npz",
     "read_safetensors",
     "read_torch",
     "read_yaml",
     "safetensors_shapes",
+    "torch_keys",
 ]

@@ -16,7 +16,7 @@ from torch import Tensor
 from saetools.errors import FormatError
 from saetools.formats.safety.sizes import MAX_DIMENSIONS, file_size, n_bytes
 
-__all__ = ["read_npz"]
+__all__ = ["npz_shapes", "read_npz"]
 
 # Weights hardly compress; a file that unpacks to more than this is not weights.
 _MAX_GROWTH = 16
@@ -26,6 +26,11 @@ _HEADER = re.compile(
     rb"\{'descr': '(?P<descr>[^']{1,8})', 'fortran_order': (?:False|True), "
     rb"'shape': \((?P<shape>[0-9, ]{0,200})\),? ?\} *\n"
 )
+# What zipfile, zlib and NumPy say of damaged archives.
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, KeyError, NotImplementedError,
+    RuntimeError,
+)  # fmt: skip
 _DTYPES = {"f2": 2, "f4": 4, "f8": 8, "i1": 1, "i2": 2, "i4": 4, "i8": 8, "u1": 1, "b1": 1}
 
 
@@ -37,19 +42,37 @@ def read_npz(path: str | Path) -> dict[str, Tensor]:
             another dtype than plain numbers, or a shape does not fit the bytes it has.
     """
     path = Path(path)
+    npz_shapes(path)
+    try:
+        with np.load(path, allow_pickle=False, max_header_size=_MAX_HEADER) as arrays:
+            return {name: _tensor(arrays[name]) for name in arrays.files}
+    except _DAMAGED as error:
+        raise _damaged(path, error) from None
+
+
+def npz_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """Shape of every array, from the members' headers alone.
+
+    Raises:
+        FormatError: as `read_npz`.
+    """
+    path = Path(path)
     size = file_size(path)
     try:
         with zipfile.ZipFile(path) as archive:
             _check_growth(path, archive, size)
-            for member in archive.infolist():
-                _check_member(path, archive, member)
-        with np.load(path, allow_pickle=False, max_header_size=_MAX_HEADER) as arrays:
-            return {name: _tensor(arrays[name]) for name in arrays.files}
-    except FormatError:
-        raise
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, KeyError,
-            NotImplementedError, RuntimeError) as error:  # fmt: skip  # what zipfile and NumPy say
-        raise FormatError(f"cannot read {path} as .npz: {error}; the file is damaged") from None
+            return {
+                member.filename.removesuffix(".npy"): _checked_shape(path, archive, member)
+                for member in archive.infolist()
+            }
+    except _DAMAGED as error:
+        if isinstance(error, FormatError):
+            raise
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> FormatError:
+    return FormatError(f"cannot read {path} as .npz: {error!s:.300}; the file is damaged")
 
 
 def _check_growth(path: Path, archive: zipfile.ZipFile, size: int) -> None:
@@ -64,8 +87,10 @@ def _check_growth(path: Path, archive: zipfile.ZipFile, size: int) -> None:
         raise FormatError(f"{path} has two members of one name; the file is damaged")
 
 
-def _check_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    where = f"{path}: array '{member.filename.removesuffix('.npy')}'"
+def _checked_shape(
+    path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo
+) -> tuple[int, ...]:
+    where = f"{path}: array '{member.filename.removesuffix('.npy'):.100}'"
     with archive.open(member) as file:
         text, start = _npy_header(file.read(12 + _MAX_HEADER), where)
     found = _HEADER.fullmatch(text)
@@ -89,6 +114,7 @@ def _check_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo)
             f"{where} of shape {shape} and dtype '{descr}' needs {n_bytes(shape, itemsize)} bytes, "
             f"the archive has {member.file_size - start}; the file is damaged"
         )
+    return tuple(shape)
 
 
 def _npy_header(start: bytes, where: str) -> tuple[bytes, int]:

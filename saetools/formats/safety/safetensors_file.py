@@ -36,7 +36,7 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise FormatError(f"cannot read the tensors of {path}: {error}") from None
+        raise FormatError(f"cannot read the tensors of {path}: {error!s:.300}") from None
     return tensors
 
 
@@ -60,8 +60,8 @@ def safetensors_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
     for begin, end, name in sorted(spans):
         if begin != at:
             raise FormatError(
-                f"{path}: tensor '{name}' begins at byte {begin} of the data, where {at} was due; "
-                "tensors overlap or leave a gap, so the file is damaged"
+                f"{path}: tensor '{name:.100}' begins at byte {begin} of the data, where {at} was "
+                "due; tensors overlap or leave a gap, so the file is damaged"
             )
         at = end
     if at != n_data:
@@ -96,19 +96,19 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[tuple[int, ...], int, int
     dtype, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
     if not is_shape(shape) or not is_shape(offsets) or len(offsets) != 2:
         raise FormatError(
-            f"{path}: the header gives tensor '{name}' the shape {shape!r:.80} and the offsets "
-            f"{offsets!r:.80}; whole numbers from 0 were expected, so the file is damaged"
+            f"{path}: the header gives tensor '{name:.100}' the shape {shape!r:.80} and the "
+            f"offsets {offsets!r:.80}; whole numbers from 0 were expected, so the file is damaged"
         )
     itemsize = _ITEMSIZE.get(dtype) if isinstance(dtype, str) else None
     if itemsize is None:
         raise FormatError(
-            f"{path}: tensor '{name}' has dtype {dtype!r:.40}; weights are read in one of "
+            f"{path}: tensor '{name:.100}' has dtype {dtype!r:.40}; weights are read in one of "
             f"{', '.join(_ITEMSIZE)}: convert it first"
         )
     begin, end = offsets
     if n_bytes(shape, itemsize) != end - begin:
         raise FormatError(
-            f"{path}: tensor '{name}' of shape {list(shape)} and dtype {dtype} needs "
+            f"{path}: tensor '{name:.100}' of shape {list(shape)} and dtype {dtype} needs "
             f"{n_bytes(shape, itemsize)} bytes, the header gives it {end - begin}; "
             "the file is damaged"
         )

@@ -31,7 +31,7 @@ def parse_json(text: bytes, *, where: str) -> dict[str, Any]:
     except RecursionError:
         raise FormatError(f"{where} nests too deeply to be settings; the file is damaged") from None
     except ValueError as error:  # not UTF-8, not JSON, a number of thousands of digits, a key twice
-        raise FormatError(f"{where} is not JSON ({error}); the file is damaged") from None
+        raise FormatError(f"{where} is not JSON ({error!s:.300}); the file is damaged") from None
     if not isinstance(found, dict):
         raise FormatError(
             f"{where} holds a JSON {type(found).__name__}, an object was expected; "
@@ -60,7 +60,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except RecursionError:
         raise FormatError(f"{path} nests too deeply to be settings; the file is damaged") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise FormatError(f"{path} is not plain YAML ({error}); the file is damaged") from None
+        raise FormatError(
+            f"{path} is not plain YAML ({error!s:.300}); the file is damaged"
+        ) from None
     if not isinstance(found, dict):
         raise FormatError(
             f"{path} holds a YAML {type(found).__name__}, a mapping was expected; "

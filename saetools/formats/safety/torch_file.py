@@ -21,7 +21,7 @@ import torch
 from saetools.errors import FormatError
 from saetools.formats.safety.sizes import file_size, is_shape
 
-__all__ = ["read_torch"]
+__all__ = ["read_torch", "torch_keys"]
 
 _MAX_PICKLE = 16 * 2**20
 _INSTRUCTIONS = frozenset({
@@ -70,37 +70,60 @@ class _Tensor(NamedTuple):
 
 
 def read_torch(path: str | Path) -> dict[str, Any]:
-    """What torch.save wrote: a dict of tensors, numbers, texts, and dicts and lists of these; on CPU.
+    """What torch.save wrote: a dict of tensors, numbers, texts, dicts and lists; on the CPU.
 
     Raises:
-        FormatError: it is no dict, holds any other object, is compressed or truncated, was written before
-            PyTorch 1.6, or a tensor does not fit the bytes that the file has.
+        FormatError: it is no dict, holds any other object, is compressed or truncated, was written
+            before PyTorch 1.6, or a tensor does not fit the bytes that the file has.
     """
     path = Path(path)
+    _described(path)
+    try:
+        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, ValueError, EOFError, KeyError,
+            pickle.UnpicklingError) as error:  # fmt: skip  # what torch says
+        raise FormatError(f"cannot read {path}: {error!s:.300}; the file is damaged") from None
+    return found
+
+
+def torch_keys(path: str | Path) -> list[str]:
+    """Keys of the dict that torch.save wrote, and of dicts in it after a dot; no tensor is made.
+
+    Raises:
+        FormatError: as `read_torch`.
+    """
+    found: list[str] = []
+    for key, value in _described(Path(path)).items():
+        found.append(str(key))
+        if isinstance(value, dict):
+            found += [f"{key}.{inner}" for inner in value]
+    return found
+
+
+def _described(path: Path) -> dict[Any, Any]:
+    """The dict with stand-ins for its tensors, all of which fit the bytes that the file has."""
     size = file_size(path)
     try:
         with zipfile.ZipFile(path) as archive:
             lengths = _lengths(path, archive, size)
-            tensors = _played(path, _pickle_of(path, archive))
-        for tensor in tensors:
-            _check(path, tensor, lengths)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except FormatError:
-        raise
+            content, tensors = _played(path, _pickle_of(path, archive))
     except zipfile.BadZipFile:
         raise FormatError(
             f"{path} is no archive of torch.save: it is cut off, or PyTorch before 1.6 wrote it, "
             "whose files cannot be checked; fetch it again, or load and save it where you trust it"
         ) from None
-    except (RuntimeError, OSError, ValueError, EOFError, KeyError, NotImplementedError,
-            pickle.UnpicklingError) as error:  # fmt: skip  # what torch and zipfile say
+    except (OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, FormatError):
+            raise
         raise FormatError(f"cannot read {path}: {error!s:.300}; the file is damaged") from None
-    if not isinstance(found, dict):
+    for tensor in tensors:
+        _check(path, tensor, lengths)
+    if not isinstance(content, dict):
         raise FormatError(
-            f"{path} holds a {type(found).__name__}, a dict of weights was expected; "
+            f"{path} holds a {type(content).__name__.strip('_')}, a dict of weights was expected; "
             "name the file with the state dict"
         )
-    return found
+    return content
 
 
 def _lengths(path: Path, archive: zipfile.ZipFile, size: int) -> dict[str, int]:
@@ -109,8 +132,9 @@ def _lengths(path: Path, archive: zipfile.ZipFile, size: int) -> dict[str, int]:
     packed = [m.filename for m in members if m.compress_type or m.compress_size != m.file_size]
     if packed or sum(member.file_size for member in members) > size:
         raise FormatError(
-            f"{path} has compressed or overlapping members ({', '.join(packed[:3]) or 'overlap'}); "
-            "torch.save writes none, so it may be a zip bomb and was not unpacked"
+            f"{path} has compressed or overlapping members "
+            f"({', '.join(packed[:3])[:200] or 'overlap'}); torch.save writes none, so "
+            " it may be a zip bomb and was not unpacked"
         )
     lengths = {_inside(m.filename): m.file_size for m in members}
     if len(lengths) != len(members):
@@ -137,8 +161,8 @@ def _pickle_of(path: Path, archive: zipfile.ZipFile) -> bytes:
     return archive.read(found[0])
 
 
-def _played(path: Path, text: bytes) -> list[_Tensor]:
-    """The tensors that a pickle describes."""
+def _played(path: Path, text: bytes) -> tuple[object, list[_Tensor]]:
+    """What a pickle describes, with stand-ins, and the tensors in it."""
     try:
         for instruction, value, _ in pickletools.genops(text):
             if instruction.name not in _INSTRUCTIONS:
@@ -146,7 +170,7 @@ def _played(path: Path, text: bytes) -> list[_Tensor]:
             if instruction.name == "LONG_BINPUT" and int(value or 0) > len(text):
                 raise _refused(path, f"a memo of {value} entries")
         player = _Player(path, text)
-        player.load()
+        content = player.load()
     except FormatError:
         raise
     except RecursionError:
@@ -156,7 +180,7 @@ def _played(path: Path, text: bytes) -> list[_Tensor]:
             f"{path}: its pickle cannot be read ({type(error).__name__}: {error!s:.200}); "
             "the file is damaged"
         ) from None
-    return player.tensors
+    return content, player.tensors
 
 
 def _refused(path: Path, what: str) -> FormatError:
