@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from saetools.errors import ShapeError
@@ -43,6 +43,20 @@ class TranscoderConfig(KSparseConfig):
         default="topk", description="how active latents are chosen: by token or by batch"
     )
     skip: bool = Field(default=False, description="learn a linear map beside the latents")
+    thresholds: Literal["one", "per_latent"] = Field(
+        default="one",
+        description="of batch_topk at inference: one for all latents, or one a latent (JumpReLU "
+        "transcoders of other tools; training finds one for all)",
+    )
+
+    @model_validator(mode="after")
+    def _thresholds_are_read(self) -> "TranscoderConfig":
+        if self.thresholds == "per_latent" and self.selection != "batch_topk":
+            raise ValueError(
+                f"thresholds is per_latent but selection is {self.selection}, which has none; "
+                "set selection: batch_topk"
+            )
+        return self
 
 
 @ARCHS.register("transcoder")
@@ -64,6 +78,11 @@ class Transcoder(Selected):
     def rule(self) -> Rule:
         """As the config says."""
         return self.config.selection
+
+    @property
+    def by_latent(self) -> tuple[str, ...]:
+        """As all of the family; none where latents have thresholds, which are not shared."""
+        return super().by_latent if self.config.thresholds == "one" else ()
 
     @property
     def d_out(self) -> int:
@@ -105,6 +124,9 @@ class Transcoder(Selected):
         if inputs.shift is not None:
             state["b_enc"] = state["b_enc"] - state["W_enc_rows"] @ inputs.shift
         return self.with_tensors(state | {"b_dec": b_dec})
+
+    def _threshold_shape(self) -> tuple[int, ...]:
+        return () if self.config.thresholds == "one" else (self.config.n_latents,)
 
     def _centred(self, x: Tensor) -> Tensor:
         return x
