@@ -29,7 +29,7 @@ _MOST_TIES = 0.05  # of the tokens
 _CHUNK_VALUES = 2**23  # of latents, in tokens · n_latents
 _SCALES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 _N_NOISE = 30
-_PARTS = 4  # latents in a mixture
+_PARTS = 4  # latents in a mixture, where the dictionary is too large for one a token
 _LEAST_MIXED = 30
 _MOST_WORK = 10**10  # multiplications of the encoder; seconds on one core
 
@@ -87,17 +87,18 @@ def probe_tokens(sae: SAE, *, seed: int = 0) -> Float[Tensor, "n d_in"]:
     """Made-up tokens on which latents of `sae` fire: noise, and mixtures of encoder rows.
 
     Both come at several scales, as nothing says in which the SAE reads. Where it reconstructs what
-    it reads, they are around b_dec. The mixtures go over the dictionary in random order, four
-    latents a token, as far as a bound on the work of the proof allows.
+    it reads, they are around b_dec. The mixtures go over the dictionary in random order: one
+    latent a token where there are few, else four, as far as a bound on the work allows.
     """
     random = generator(seed, "conversion probe")
     rows = sae.W_enc_rows.detach().float().cpu()
     n_latents, d_in = rows.shape
     affordable = max(_LEAST_MIXED, _MOST_WORK // (n_latents * d_in))
-    n_mixed = max(_LEAST_MIXED, min(-(-n_latents // _PARTS), affordable))
-    order = torch.cat([torch.randperm(n_latents, generator=random) for _ in range(_PARTS)])
-    chosen = order.repeat(-(-n_mixed * _PARTS // len(order)))[: n_mixed * _PARTS]
-    mixed = rows[chosen.view(n_mixed, _PARTS)].sum(1)  # (n_mixed, d_in)
+    n_parts = 1 if n_latents <= affordable else _PARTS
+    n_mixed = max(_LEAST_MIXED, min(-(-n_latents // n_parts), affordable))
+    order = torch.randperm(n_latents, generator=random)
+    chosen = order.repeat(-(-n_mixed * n_parts // n_latents))[: n_mixed * n_parts]
+    mixed = rows[chosen.view(n_mixed, n_parts)].sum(1)  # (n_mixed, d_in)
     mixed = mixed * d_in**0.5 / mixed.norm(dim=1, keepdim=True).clamp_min(1e-12)
     x = torch.cat([torch.randn(_N_NOISE, d_in, generator=random), mixed])
     scales = torch.tensor(_SCALES).repeat(-(-len(x) // len(_SCALES)))[: len(x)]

@@ -49,7 +49,7 @@ def test_an_sae_holds_against_its_own_formula() -> None:
     proof = checked(sae, own_formula(sae, 5))
     assert proof.holds
     assert proof.l0 == pytest.approx(5, abs=0.5)
-    assert proof.n_tokens == 62
+    assert proof.n_tokens == 30 + 128
     assert proof.n_fired == proof.n_latents == 128, "every latent of a small SAE is tried"
     assert proof.x_hat_error < 1e-5
 
@@ -107,7 +107,7 @@ def test_a_proof_on_which_nothing_fires_is_no_proof() -> None:
 def test_real_activations_are_compared_besides_and_must_fit() -> None:
     sae = topk_sae()
     proof = checked(sae, own_formula(sae, 5), torch.randn(10, 24))
-    assert (proof.n_random, proof.n_real) == (62, 10)
+    assert (proof.n_random, proof.n_real) == (158, 10)
     with pytest.raises(ShapeError, match="width 24"):
         checked(sae, own_formula(sae, 5), torch.randn(10, 25))
 
