@@ -16,6 +16,7 @@ from torch import Tensor
 
 from saetools.errors import FormatError
 from saetools.formats.base import FORMATS, Foreign, Note
+from saetools.formats.hub import Pulled, place_of, pull
 from saetools.formats.proof import Proof, prove
 from saetools.repro import write_json
 from saetools.sae import SAE
@@ -51,13 +52,16 @@ def read(
     """Read an SAE of another tool, and prove that it computes what the original does.
 
     Args:
+        path: a folder or file, or a place on the hub that is in the cache (`saetools.formats.pull`
+            fetches it).
         format: its name; None: recognised by the files.
         probe: real activations of the hook that it reads; made-up ones are used besides.
 
     Raises:
         FormatError: of no known format, damaged, not expressible, or the proof fails.
     """
-    path = Path(path)
+    pulled = _pulled(path)
+    path = Path(path) if pulled is None else pulled.path
     name = format or detect(path)
     if name is None:
         raise FormatError(
@@ -78,6 +82,8 @@ def read(
         "notes": [note._asdict() for note in foreign.notes],
         "proof": proof.as_dict(),
     }
+    if pulled is not None:
+        foreign.sae.meta["hub"] = pulled.as_dict()
     return foreign, proof
 
 
@@ -148,7 +154,15 @@ class AnyFormat:
 
     @staticmethod
     def load(path: str | Path, *, format: str | None) -> SAE | None:
-        """The SAE at `path`, proved; None where no format is recognised and none was named."""
+        """The SAE at `path`, proved; None where no format is recognised and none was named.
+
+        `path` may be a place on the hub; then SAEs of our own format are found there too.
+        """
+        pulled = _pulled(path)
+        if pulled is not None:
+            sae = SAE.load(pulled.path, format=format)
+            sae.meta["hub"] = pulled.as_dict()
+            return sae
         if format is None and detect(path) is None:
             return None
         return read(path, format=format)[0].sae
@@ -158,6 +172,14 @@ class AnyFormat:
         """Write `sae` in a named format, proved."""
         save(sae, path, format=format)
         return Path(path)
+
+
+def _pulled(path: str | Path) -> Pulled | None:
+    """What the hub's cache has of a place; None of a path, or of a name that can only be one."""
+    if Path(path).exists():
+        return None
+    place = place_of(path)
+    return None if place is None else pull(place)
 
 
 def _check_free(path: Path, format: str) -> None:
