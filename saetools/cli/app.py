@@ -19,6 +19,7 @@ from saetools.cli import (
     compare,
     concept,
     config,
+    convert,
     demo,
     doctor,
     evaluate,
@@ -107,6 +108,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "compare": compare.command,
         "steer": steer.command,
         "ablate": ablate.command,
+        "convert": convert.command,
     },
 }
 for _panel, _commands in _PANELS.items():

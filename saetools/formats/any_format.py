@@ -6,7 +6,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,10 +22,23 @@ from saetools.repro import write_json
 from saetools.sae import SAE
 from saetools.sae.foreign import FOREIGN
 
-__all__ = ["AnyFormat", "detect", "read", "report_path", "save"]
+__all__ = [
+    "REPORT_FORMAT",
+    "AnyFormat",
+    "Probe",
+    "detect",
+    "found_on_hub",
+    "read",
+    "report_path",
+    "save",
+]
 
+Probe = Float[Tensor, "n d_in"] | Callable[[SAE], Float[Tensor, "n d_in"]]
+"""Real activations for a proof, or what finds them once it is known what the SAE reads."""
+
+_MOST_LOOKED_AT = 200
 _REPORT = "conversion.json"
-_REPORT_FORMAT = "saetools-conversion/1"
+REPORT_FORMAT = "saetools-conversion/1"
 
 
 def detect(path: str | Path) -> str | None:
@@ -47,7 +60,7 @@ def detect(path: str | Path) -> str | None:
 
 
 def read(
-    path: str | Path, *, format: str | None = None, probe: Float[Tensor, "n d_in"] | None = None
+    path: str | Path, *, format: str | None = None, probe: Probe | None = None
 ) -> tuple[Foreign, Proof]:
     """Read an SAE of another tool, and prove that it computes what the original does.
 
@@ -55,15 +68,17 @@ def read(
         path: a folder or file, or a place on the hub that is in the cache (`saetools.formats.pull`
             fetches it).
         format: its name; None: recognised by the files.
-        probe: real activations of the hook that it reads; made-up ones are used besides.
+        probe: real activations of the hook that it reads (n, d_in), or what finds them for an SAE;
+            made-up ones are used besides.
 
     Raises:
         FormatError: of no known format, damaged, not expressible, or the proof fails.
     """
-    pulled = _pulled(path)
+    pulled = found_on_hub(path)
     path = Path(path) if pulled is None else pulled.path
     name = format or detect(path)
     if name is None:
+        _refuse_several(path)
         raise FormatError(
             f"{path} is of no format that is known here ({', '.join(FORMATS.names())}); name the "
             "folder or file that the other tool wrote"
@@ -73,7 +88,7 @@ def read(
         foreign.formula,
         foreign.sae,
         latent_scale=foreign.latent_scale,
-        real=probe,
+        real=_real(probe, foreign.sae),
         what=f"reading {path} as {name}",
     )
     foreign.sae.meta["converted"] = {
@@ -92,7 +107,7 @@ def save(
     path: str | Path,
     *,
     format: str,
-    probe: Float[Tensor, "n d_in"] | None = None,
+    probe: Probe | None = None,
 ) -> tuple[tuple[Note, ...], Proof]:
     """Write an SAE in another tool's format, and prove what was written before it counts.
 
@@ -111,22 +126,14 @@ def save(
     try:
         notes = kind.write(sae, scratch / path.name)
         written = kind.read(scratch / path.name)
-        proof = prove(
-            written.formula,
-            sae,
-            latent_scale=written.latent_scale,
-            real=probe,
-            what=f"writing a {sae.config.type} SAE as {format}",
-        )
+        real, what = _real(probe, sae), f"a {sae.config.type} SAE as {format}"
+        scale, formula = written.latent_scale, written.formula
+        proof = prove(formula, sae, latent_scale=scale, real=real, what=f"writing {what}")
         again = prove(
-            written.formula,
-            written.sae,
-            latent_scale=written.latent_scale,
-            real=probe,
-            what=f"reading back what was written as {format}",
+            formula, written.sae, latent_scale=scale, real=real, what=f"reading back {what}"
         )
         report = {
-            "format": _REPORT_FORMAT,
+            "format": REPORT_FORMAT,
             "from": "saetools-sae/1",
             "to": format,
             "architecture": sae.config.type,
@@ -145,7 +152,7 @@ def save(
 
 def report_path(path: Path) -> Path:
     """Where the report on the files at `path` is."""
-    return path / _REPORT if path.is_dir() else path.with_name(f"{path.name}.{_REPORT}")
+    return path / _REPORT if path.is_dir() else _beside(path)
 
 
 @FOREIGN.register("any_format")
@@ -158,12 +165,13 @@ class AnyFormat:
 
         `path` may be a place on the hub; then SAEs of our own format are found there too.
         """
-        pulled = _pulled(path)
+        pulled = found_on_hub(path)
         if pulled is not None:
             sae = SAE.load(pulled.path, format=format)
             sae.meta["hub"] = pulled.as_dict()
             return sae
         if format is None and detect(path) is None:
+            _refuse_several(Path(path))
             return None
         return read(path, format=format)[0].sae
 
@@ -174,12 +182,33 @@ class AnyFormat:
         return Path(path)
 
 
-def _pulled(path: str | Path) -> Pulled | None:
+def found_on_hub(path: str | Path) -> Pulled | None:
     """What the hub's cache has of a place; None of a path, or of a name that can only be one."""
     if Path(path).exists():
         return None
     place = place_of(path)
     return None if place is None else pull(place)
+
+
+def _refuse_several(path: Path) -> None:
+    """Say so where the SAEs are one or two folders further down."""
+    if not path.is_dir():
+        return
+    folders = [
+        p for p in sorted([*path.glob("*"), *path.glob("*/*")])[:_MOST_LOOKED_AT] if p.is_dir()
+    ]
+    found = [f"{p} ({name})" for p in folders if (name := detect(p)) is not None]
+    if found:
+        raise FormatError(
+            f"{path} is no SAE itself, but a folder of {len(found)}; name one of them: "
+            f"{', '.join(found[:5])}{', …' if len(found) > 5 else ''}"
+        )
+
+
+def _real(probe: Probe | None, sae: SAE) -> Tensor | None:
+    if probe is None or isinstance(probe, Tensor):
+        return probe
+    return probe(sae)
 
 
 def _check_free(path: Path, format: str) -> None:
@@ -197,13 +226,12 @@ def _move(source: Path, target: Path) -> None:
     if target.is_dir():
         shutil.rmtree(target)
     if source.is_file():
-        report_path(source).replace(report_path_of_file(target))
+        report_path(source).replace(_beside(target))
     source.replace(target)
 
 
-def report_path_of_file(path: Path) -> Path:
-    """Where the report on a file is that may not exist yet."""
-    return path.with_name(f"{path.name}.{_REPORT}")
+def _beside(file: Path) -> Path:
+    return file.with_name(f"{file.name}.{_REPORT}")
 
 
 def _checksums(path: Path) -> Mapping[str, str]:

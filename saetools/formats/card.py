@@ -14,10 +14,10 @@ import yaml
 from saetools.errors import FormatError
 from saetools.formats.base import FORMATS
 from saetools.sae import SAE
+from saetools.sae.foreign import OWN_NAME
 
 __all__ = ["card", "write_hub_folder"]
 
-_OWN = "saetools"
 _REPORT = "conversion.json"
 
 
@@ -39,7 +39,7 @@ def write_hub_folder(
         FormatError: the format cannot hold this SAE, writes no folder, or the proof fails.
     """
     path = Path(path)
-    if format != _OWN and FORMATS.get(format).one_file:
+    if format != OWN_NAME and FORMATS.get(format).one_file:
         raise FormatError(
             f"{FORMATS.get(format).title} is one file, a hub folder needs a format of folders; "
             "saelens is the one that most tools load"
@@ -50,7 +50,7 @@ def write_hub_folder(
         )
     path.mkdir(parents=True, exist_ok=True)
     (path / sae_id).parent.mkdir(parents=True, exist_ok=True)
-    sae.save(path / sae_id, format=None if format == _OWN else format)
+    sae.save(path / sae_id, format=format)
     if not (path / "README.md").exists():
         report = path / sae_id / _REPORT
         proof = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
@@ -69,7 +69,7 @@ def card(
     """
     model, repo = _model(sae), repo_id or "OWNER/NAME"
     head: dict[str, Any] = {
-        "library_name": "saelens" if format == "saelens" else _OWN,
+        "library_name": "saelens" if format == "saelens" else OWN_NAME,
         "tags": ["sparse-autoencoder", "mechanistic-interpretability", "saetools", format],
     }
     if model:

@@ -13,6 +13,8 @@ from saetools.models.hook_names import HookSite, canonical, parse
 __all__ = ["from_module_path", "hook_meta", "to_module_path"]
 
 _ATTENTION = ("attn", "self_attn", "attention")
+_BLOCKS_ARE_H = ("gpt2", "gpt-neo-", "gpt_neo_", "gpt-j", "bloom", "falcon", "codegen")
+_ATTENTION_IN_FULL = ("pythia", "neox")
 _SUBLAYER = re.compile(r"(?:\w+\.)*(?:layers?|h|blocks?)\.(?P<layer>\d+)\.(?P<part>\w+)")
 
 
@@ -30,12 +32,16 @@ def from_module_path(path: str) -> str | None:
     return canonical(HookSite("attn_out", layer)) if part in _ATTENTION else None
 
 
-def to_module_path(hook_name: str, *, blocks: str = "layers") -> str | None:
+def to_module_path(hook_name: str, *, model: str = "") -> str | None:
     """The module path of a hook relative to the base model; None where it is no module's output.
 
     Args:
-        blocks: what the model calls its list of blocks, "layers" or "h".
+        model: its name; families differ in what they call blocks and attention.
     """
+    blocks = "h" if any(part in model.lower() for part in _BLOCKS_ARE_H) else "layers"
+    attention = "attn" if blocks == "h" else "self_attn"
+    if any(part in model.lower() for part in _ATTENTION_IN_FULL):
+        attention = "attention"
     site = parse(hook_name)
     if site is None:
         return None
@@ -44,7 +50,7 @@ def to_module_path(hook_name: str, *, blocks: str = "layers") -> str | None:
     if site.kind == "mlp_out":
         return f"{blocks}.{site.layer}.mlp"
     if site.kind == "attn_out":
-        return f"{blocks}.{site.layer}.{'attn' if blocks == 'h' else 'self_attn'}"
+        return f"{blocks}.{site.layer}.{attention}"
     return f"{blocks}.{site.layer - 1}" if site.layer > 0 else None
 
 

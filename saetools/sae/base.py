@@ -23,7 +23,7 @@ from saetools.sae import ops
 from saetools.sae.affine import Affine
 from saetools.sae.config import SAEConfig
 from saetools.sae.folder import is_own, read_folder, write_folder
-from saetools.sae.foreign import FOREIGN
+from saetools.sae.foreign import FOREIGN, OWN_NAME
 from saetools.sae.init import unit_rows
 from saetools.sae.objective import Loss, Objective
 from saetools.sae.scratch import Scratch
@@ -259,7 +259,7 @@ class SAE(nn.Module, ABC):
         Raises:
             FormatError: that format cannot express this SAE; the message says why.
         """
-        if format is not None:
+        if format not in (None, OWN_NAME):
             return FOREIGN.get("any_format").save(self, folder, format=format)
         tensors = self.state_dict()
         tensors["W_enc"] = tensors.pop("W_enc_rows").T
@@ -288,7 +288,7 @@ class SAE(nn.Module, ABC):
             FormatError: not an SAE folder, of a newer format, or its tensors do not fit its config.
             HubError: a place on the hub that is not in the cache.
         """
-        if format is not None or not is_own(folder):
+        if format != OWN_NAME and (format is not None or not is_own(folder)):
             theirs: SAE | None = FOREIGN.get("any_format").load(folder, format=format)
             if theirs is not None:
                 return theirs.to(device)

@@ -10,7 +10,10 @@ from typing import Any, Protocol
 
 from saetools.registry import Registry
 
-__all__ = ["FOREIGN", "ForeignFiles"]
+__all__ = ["FOREIGN", "OWN_NAME", "ForeignFiles"]
+
+OWN_NAME = "saetools"
+"""What `format` calls our own folders."""
 
 
 class ForeignFiles(Protocol):

@@ -1,6 +1,7 @@
 """SAELens folders: what we write and read, and what is refused."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import saetools as st
 from saetools.errors import FormatError
 from saetools.formats import FORMATS, detect, read
 from saetools.sae import INPUT_NORMS, SAE, Affine
+
+Trained = Callable[..., SAE]
 
 WRITTEN = [
     ("topk", {"k": 4}, "topk"),
@@ -31,27 +33,16 @@ WRITTEN = [
 ]
 
 
-def trained(kind: str, **fields: Any) -> SAE:
-    """An SAE whose every tensor is away from where training starts."""
-    sae = st.build_sae(kind, d_in=16, n_latents=64, seed=1, **fields)
-    random = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in sae.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=random))
-    sae.meta |= {"hook_name": "blocks.3.hook_resid_post", "model": {"name": "gpt2"}}
-    ready = sae if sae.calibrated_l0 is None else sae.with_threshold(0.7)
-    return ready.requires_grad_(False)
-
-
-def tokens(n: int = 50) -> torch.Tensor:
-    return torch.randn(n, 16, generator=torch.Generator().manual_seed(2))
-
-
 @pytest.mark.parametrize(("kind", "fields", "theirs"), WRITTEN, ids=lambda value: str(value))
 def test_what_is_written_comes_back_with_the_same_outputs(
-    kind: str, fields: dict[str, Any], theirs: str, tmp_path: Path
+    kind: str,
+    fields: dict[str, Any],
+    theirs: str,
+    tmp_path: Path,
+    trained: Trained,
+    tokens: torch.Tensor,
 ) -> None:
-    sae, x = trained(kind, **fields), tokens()
+    sae, x = trained(kind, **fields), tokens
     sae.save(tmp_path / "sae", format="saelens")
     config = json.loads((tmp_path / "sae" / "cfg.json").read_text())
     assert config["architecture"] == theirs
@@ -64,7 +55,9 @@ def test_what_is_written_comes_back_with_the_same_outputs(
     assert back.meta["model"] == {"name": "gpt2"}
 
 
-def test_the_report_lies_beside_the_weights_and_has_the_figures(tmp_path: Path) -> None:
+def test_the_report_lies_beside_the_weights_and_has_the_figures(
+    tmp_path: Path, trained: Trained
+) -> None:
     trained("batch_topk", k=4).save(tmp_path / "sae", format="saelens")
     report = json.loads((tmp_path / "sae" / "conversion.json").read_text())
     assert report["proof"]["holds"] is True
@@ -75,8 +68,10 @@ def test_the_report_lies_beside_the_weights_and_has_the_figures(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["standard", "topk", "gated", "jumprelu"])
-def test_an_sae_that_takes_no_b_dec_off_its_input_is_folded(kind: str, tmp_path: Path) -> None:
-    sae, x = trained(kind), tokens()
+def test_an_sae_that_takes_no_b_dec_off_its_input_is_folded(
+    kind: str, tmp_path: Path, trained: Trained, tokens: torch.Tensor
+) -> None:
+    sae, x = trained(kind), tokens
     sae.save(tmp_path / "sae", format="saelens")
     _change(tmp_path / "sae", apply_b_dec_to_input=False)
     back = SAE.load(tmp_path / "sae")
@@ -86,8 +81,10 @@ def test_an_sae_that_takes_no_b_dec_off_its_input_is_folded(kind: str, tmp_path:
     assert any(note["what"] == "b_dec" for note in back.meta["converted"]["notes"])
 
 
-def test_rescaling_by_decoder_norms_is_folded(tmp_path: Path) -> None:
-    sae, x = trained("topk", k=4), tokens()
+def test_rescaling_by_decoder_norms_is_folded(
+    tmp_path: Path, trained: Trained, tokens: torch.Tensor
+) -> None:
+    sae, x = trained("topk", k=4), tokens
     sae.save(tmp_path / "sae", format="saelens")
     held = load_file(tmp_path / "sae" / "sae_weights.safetensors")
     held["W_dec"] = held["W_dec"] * torch.linspace(0.5, 2, 64).unsqueeze(1)
@@ -106,8 +103,10 @@ def test_rescaling_by_decoder_norms_is_folded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("theirs", "ours"), [("layer_norm", "layer_norm"), ("constant_norm_rescale", "unit_norm")]
 )
-def test_normalised_inputs_stay_normalised(theirs: str, ours: str, tmp_path: Path) -> None:
-    sae, x = trained("topk", k=4), 5 * tokens() + 2
+def test_normalised_inputs_stay_normalised(
+    theirs: str, ours: str, tmp_path: Path, trained: Trained, tokens: torch.Tensor
+) -> None:
+    sae, x = trained("topk", k=4), 5 * tokens + 2
     sae.save(tmp_path / "sae", format="saelens")
     _change(tmp_path / "sae", normalize_activations=theirs)
     back = SAE.load(tmp_path / "sae")
@@ -124,9 +123,11 @@ def test_normalised_inputs_stay_normalised(theirs: str, ours: str, tmp_path: Pat
     assert torch.allclose(SAE.load(tmp_path / "again")(x), back(x), atol=1e-6)
 
 
-def test_ablating_a_latent_of_a_normalised_sae_takes_its_row_off_x(tmp_path: Path) -> None:
+def test_ablating_a_latent_of_a_normalised_sae_takes_its_row_off_x(
+    tmp_path: Path, trained: Trained, tokens: torch.Tensor
+) -> None:
     norm = INPUT_NORMS.get("layer_norm")()
-    sae, x = norm(trained("topk", k=4)), 5 * tokens() + 2
+    sae, x = norm(trained("topk", k=4)), 5 * tokens + 2
     latents = sae.encode(x)
     without = sae.decode(latents.top(3)) - sae.decode(latents)
     # What is missing is one latent's part of x_hat in the units of x, the mean untouched.
@@ -149,7 +150,7 @@ def test_ablating_a_latent_of_a_normalised_sae_takes_its_row_off_x(tmp_path: Pat
     ],
 )
 def test_what_ours_cannot_express_is_refused_with_a_sentence(
-    change: dict[str, Any], sentence: str, tmp_path: Path
+    change: dict[str, Any], sentence: str, tmp_path: Path, trained: Trained
 ) -> None:
     trained("topk", k=4).save(tmp_path / "sae", format="saelens")
     _change(tmp_path / "sae", **change)
@@ -157,14 +158,18 @@ def test_what_ours_cannot_express_is_refused_with_a_sentence(
         SAE.load(tmp_path / "sae")
 
 
-def test_a_transcoder_that_selects_by_token_is_not_written(tmp_path: Path) -> None:
+def test_a_transcoder_that_selects_by_token_is_not_written(
+    tmp_path: Path, trained: Trained
+) -> None:
     with pytest.raises(FormatError, match="write it as sparsify"):
         trained("transcoder", k=4).save(tmp_path / "sae", format="saelens")
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
-def test_a_config_of_before_version_6_is_understood(tmp_path: Path) -> None:
-    sae, x = trained("topk", k=4), tokens()
+def test_a_config_of_before_version_6_is_understood(
+    tmp_path: Path, trained: Trained, tokens: torch.Tensor
+) -> None:
+    sae, x = trained("topk", k=4), tokens
     sae.save(tmp_path / "sae", format="saelens")
     old = {
         "hook_point": "blocks.3.hook_resid_post",
@@ -181,7 +186,7 @@ def test_a_config_of_before_version_6_is_understood(tmp_path: Path) -> None:
     assert torch.allclose(back(x), sae(x), atol=1e-6)
 
 
-def test_a_folder_is_recognised_by_its_files(tmp_path: Path) -> None:
+def test_a_folder_is_recognised_by_its_files(tmp_path: Path, trained: Trained) -> None:
     trained("topk", k=4).save(tmp_path / "sae", format="saelens")
     assert detect(tmp_path / "sae") == "saelens"
     assert detect(tmp_path) is None
@@ -189,7 +194,7 @@ def test_a_folder_is_recognised_by_its_files(tmp_path: Path) -> None:
     assert read(tmp_path / "sae")[1].holds
 
 
-def test_something_else_is_not_written_over(tmp_path: Path) -> None:
+def test_something_else_is_not_written_over(tmp_path: Path, trained: Trained) -> None:
     (tmp_path / "sae").mkdir()
     (tmp_path / "sae" / "thesis.tex").write_text("years of work")
     with pytest.raises(FormatError, match="holds something else"):
