@@ -2,7 +2,9 @@
 
 from saetools.formats.any_format import detect, read, save
 from saetools.formats.base import FORMATS, Foreign, Format, Note
+from saetools.formats.card import write_hub_folder
 from saetools.formats.convert import Conversion, convert, from_store
+from saetools.formats.hub import pull, push
 from saetools.formats.proof import Proof
 
 __all__ = [
@@ -15,6 +17,9 @@ __all__ = [
     "convert",
     "detect",
     "from_store",
+    "pull",
+    "push",
     "read",
     "save",
+    "write_hub_folder",
 ]

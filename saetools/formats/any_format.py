@@ -16,12 +16,22 @@ from torch import Tensor
 
 from saetools.errors import FormatError
 from saetools.formats.base import FORMATS, Foreign, Note
+from saetools.formats.hub import Pulled, place_of, pull
 from saetools.formats.proof import Proof, prove
 from saetools.repro import write_json
 from saetools.sae import SAE
 from saetools.sae.foreign import FOREIGN
 
-__all__ = ["REPORT_FORMAT", "AnyFormat", "Probe", "detect", "read", "report_path", "save"]
+__all__ = [
+    "REPORT_FORMAT",
+    "AnyFormat",
+    "Probe",
+    "detect",
+    "found_on_hub",
+    "read",
+    "report_path",
+    "save",
+]
 
 Probe = Float[Tensor, "n d_in"] | Callable[[SAE], Float[Tensor, "n d_in"]]
 """Real activations for a proof, or what finds them once it is known what the SAE reads."""
@@ -55,6 +65,8 @@ def read(
     """Read an SAE of another tool, and prove that it computes what the original does.
 
     Args:
+        path: a folder or file, or a place on the hub that is in the cache (`saetools.formats.pull`
+            fetches it).
         format: its name; None: recognised by the files.
         probe: real activations of the hook that it reads (n, d_in), or what finds them for an SAE;
             made-up ones are used besides.
@@ -62,7 +74,8 @@ def read(
     Raises:
         FormatError: of no known format, damaged, not expressible, or the proof fails.
     """
-    path = Path(path)
+    pulled = found_on_hub(path)
+    path = Path(path) if pulled is None else pulled.path
     name = format or detect(path)
     if name is None:
         _refuse_several(path)
@@ -84,6 +97,8 @@ def read(
         "notes": [note._asdict() for note in foreign.notes],
         "proof": proof.as_dict(),
     }
+    if pulled is not None:
+        foreign.sae.meta["hub"] = pulled.as_dict()
     return foreign, proof
 
 
@@ -146,7 +161,15 @@ class AnyFormat:
 
     @staticmethod
     def load(path: str | Path, *, format: str | None) -> SAE | None:
-        """The SAE at `path`, proved; None where no format is recognised and none was named."""
+        """The SAE at `path`, proved; None where no format is recognised and none was named.
+
+        `path` may be a place on the hub; then SAEs of our own format are found there too.
+        """
+        pulled = found_on_hub(path)
+        if pulled is not None:
+            sae = SAE.load(pulled.path, format=format)
+            sae.meta["hub"] = pulled.as_dict()
+            return sae
         if format is None and detect(path) is None:
             _refuse_several(Path(path))
             return None
@@ -157,6 +180,14 @@ class AnyFormat:
         """Write `sae` in a named format, proved."""
         save(sae, path, format=format)
         return Path(path)
+
+
+def found_on_hub(path: str | Path) -> Pulled | None:
+    """What the hub's cache has of a place; None of a path, or of a name that can only be one."""
+    if Path(path).exists():
+        return None
+    place = place_of(path)
+    return None if place is None else pull(place)
 
 
 def _refuse_several(path: Path) -> None:

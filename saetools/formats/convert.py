@@ -9,7 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saetools.errors import ConfigError, FormatError
-from saetools.formats.any_format import REPORT_FORMAT, Probe, detect, read, report_path, save
+from saetools.formats.any_format import (
+    REPORT_FORMAT,
+    Probe,
+    detect,
+    found_on_hub,
+    read,
+    report_path,
+    save,
+)
 from saetools.formats.base import Note
 from saetools.formats.proof import Proof
 from saetools.repro import write_json
@@ -53,7 +61,8 @@ def convert(
     """Convert an SAE between formats of other tools and ours.
 
     Args:
-        source: a folder or file of any format, or a run folder of ours.
+        source: a folder or file of any format, a run folder of ours, or a place on the hub that is
+            in the cache.
         target: what to write; it is not there yet, or holds an SAE of the same format.
         to: the format to write, "saetools" for ours.
         format: that of the source; None: recognised by the files.
@@ -64,7 +73,8 @@ def convert(
         FormatError: the source cannot be read, the target's format cannot express it, or a proof
             fails; nothing is written then.
     """
-    source, target = Path(source), Path(target)
+    pulled, target = found_on_hub(str(source)), Path(target)
+    source = Path(source) if pulled is None else pulled.path
     place = source / "sae" if is_own(source / "sae") else source
     proofs: dict[str, Proof] = {}
     notes: tuple[Note, ...] = ()
@@ -73,6 +83,8 @@ def convert(
     else:
         foreign, proofs["reading"] = read(place, format=format, probe=probe)
         sae, notes, name = foreign.sae, foreign.notes, format or str(detect(place))
+    if pulled is not None:
+        sae.meta["hub"] = pulled.as_dict()
     if dry_run:
         with tempfile.TemporaryDirectory() as scratch:
             more = _write(sae, Path(scratch) / target.name, to, probe, proofs)

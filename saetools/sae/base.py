@@ -292,11 +292,13 @@ class SAE(nn.Module, ABC):
         `sae.meta["converted"]` says what was changed.
 
         Args:
-            folder: a folder or file; what tools leave for `format` is in docs/formats.md.
+            folder: a folder or file (docs/formats.md says what each tool leaves), or a place on the
+                hub that was fetched before, as "owner/name/folder@revision".
             format: name of the other tool's format, where the files leave it open.
 
         Raises:
             FormatError: not an SAE folder, of a newer format, or its tensors do not fit its config.
+            HubError: a place on the hub that is not in the cache.
         """
         if format != OWN_NAME and (format is not None or not is_own(folder)):
             theirs: SAE | None = FOREIGN.get("any_format").load(folder, format=format)

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from saetools.sae import SAE
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = "SAETOOLS_PEERS_PYTHON"
+
+# Tests are no package; `format_weights` and `hub_stub` beside this file are shared by some.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
 def _trained(kind: str, *, d_in: int = 16, n_latents: int = 64, **fields: Any) -> SAE:
