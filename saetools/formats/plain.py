@@ -11,6 +11,7 @@ SAE of ours that should compute the same. `plain_of` is the way back, for writin
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,20 +77,22 @@ class Plain:
         if not self.transcodes and d_in != d_out:
             raise _unfitting("W_dec", (n_latents, d_out), (n_latents, d_in))
 
-    @property
-    def norms(self) -> Float[Tensor, " n_latents"]:
-        """What scores are multiplied by."""
-        norms = self.W_dec.double().norm(dim=1)
-        return norms if self.by_norm else torch.ones_like(norms)
+    @cached_property
+    def norms(self) -> Float[Tensor, " n_latents"] | None:
+        """What scores are multiplied by, if by anything."""
+        if not self.by_norm:
+            return None
+        norms: Tensor = torch.linalg.vector_norm(self.W_dec, dim=1, dtype=torch.float64)
+        return norms.clamp_min(1e-30)
 
     def formula(self) -> Formula:
         """What the original computes, from its own tensors."""
 
         def formula(x: Tensor) -> Reading:
             read = x * self.scale_in - (self.b_dec.double() if self.centred else 0.0)
-            scores = formulas.linear(read, self.W_enc, self.b_enc) * self.norms
-            fired = self._fired(scores)
-            latents = fired.latents / self.norms.clamp_min(1e-30)
+            scores = formulas.linear(read, self.W_enc, self.b_enc)
+            fired = self._fired(scores if self.norms is None else scores * self.norms)
+            latents = fired.latents if self.norms is None else fired.latents / self.norms
             x_hat = formulas.linear(latents, self.W_dec, self.b_dec) / self.scale_out
             if self.W_skip is not None:
                 x_hat = x_hat + formulas.linear(x, self.W_skip.T)
@@ -130,23 +133,22 @@ class Plain:
                 fields["target_l0"] = float(min(max(l0 or _L0, 1e-3), n_latents))
             elif self.rule == "top_k":
                 fields["k"] = self.k
-        b_enc = self.b_enc.double()
+        W_enc, b_enc, W_dec = self.W_enc, self.b_enc.double(), self.W_dec
         if not self.transcodes and not self.centred:
-            b_enc = b_enc + fold_centre(self.W_enc, self.b_dec)
+            b_enc = b_enc + fold_centre(W_enc, self.b_dec)
+        if self.norms is not None:
+            b_enc = b_enc * self.norms
+            W_enc = W_enc * self.norms.float()
+            W_dec = W_dec / self.norms.float().unsqueeze(1)
         sae = assembled(
-            kind,
-            W_enc=self.W_enc.double() * self.norms,
-            b_enc=b_enc * self.norms,
-            W_dec=self.W_dec.double() / self.norms.clamp_min(1e-30).unsqueeze(1),
-            b_dec=self.b_dec,
-            meta=meta,
-            tensors=tensors,
-            **fields,
-        )
+            kind, W_enc=W_enc, b_enc=b_enc, W_dec=W_dec, b_dec=self.b_dec, meta=meta,
+            tensors=tensors, **fields,
+        )  # fmt: skip
         if self.scale_in != 1.0 or self.scale_out != 1.0:
             outputs = Affine(self.scale_out) if self.transcodes else None
             sae = sae.folded(Affine(self.scale_in), outputs)
-        scale = (self.norms / self.scale_out).unsqueeze(0)
+        norms = torch.ones(1, dtype=torch.float64) if self.norms is None else self.norms
+        scale = (norms / self.scale_out).unsqueeze(0)
         return Foreign(sae, self.formula(), tuple(own), lambda x: scale.expand(len(x), -1))
 
     def _floor(self) -> Tensor:

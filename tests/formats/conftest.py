@@ -47,8 +47,10 @@ def tokens() -> torch.Tensor:
 
 
 @pytest.fixture(scope="session")
-def run_libraries() -> Callable[[str, Path], None]:
-    """Run a task of libraries.py in the other libraries' environment; skips where there is none.
+def run_libraries() -> Callable[..., None]:
+    """Run a task of libraries.py, or of another script, in the other libraries' environment.
+
+    Skips where there is none.
 
     Its python is named by SAETOOLS_PEERS_PYTHON, or is that of `.venv-peers`, which `make peers`
     builds.
@@ -60,11 +62,10 @@ def run_libraries() -> Callable[[str, Path], None]:
             f" builds one, or name its python in {VARIABLE}"
         )
 
-    def run(task: str, folder: Path) -> None:
-        script = Path(__file__).parent / "libraries.py"
+    def run(task: str, folder: Path, *, script: str = "libraries.py") -> None:
         alone = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         done = subprocess.run(
-            [python, "-P", script, task, folder],
+            [python, "-P", Path(__file__).with_name(script), task, folder],
             capture_output=True,
             text=True,
             check=False,

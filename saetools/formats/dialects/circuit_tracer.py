@@ -26,7 +26,7 @@ from saetools.formats.formulas import Reading
 from saetools.formats.hooks import hook_meta
 from saetools.formats.plain import Plain, Rule, plain_of
 from saetools.formats.safety import read_safetensors, read_yaml, safetensors_shapes
-from saetools.formats.settings import whole
+from saetools.formats.settings import text, whole
 from saetools.models.hook_names import layer_of
 from saetools.sae import SAE
 
@@ -78,7 +78,9 @@ class CircuitTracer(Format):
         )  # fmt: skip
         match = _LAYER.fullmatch(file.name)
         layer = match["layer"] if match else None
-        read, notes = hook_meta(_hook(config, "input", layer), model=config.get("model_name"))
+        read, notes = hook_meta(
+            _hook(config, "input", layer), model=text(config, "model_name", where=folder / _CONFIG)
+        )
         written, _ = hook_meta(_hook(config, "output", layer), model=None)
         foreign = plain.foreign(
             meta=read | {"scan": config["scan"]} if "scan" in config else read,

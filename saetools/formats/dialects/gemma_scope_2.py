@@ -21,6 +21,7 @@ from saetools.formats.base import FORMATS, Foreign, Format, Note, need
 from saetools.formats.hooks import hook_meta
 from saetools.formats.plain import Plain, plain_of
 from saetools.formats.safety import read_json, read_safetensors, safetensors_shapes
+from saetools.formats.settings import number, text
 from saetools.models.hook_names import canonical, layer_of, parse
 from saetools.sae import SAE
 
@@ -72,8 +73,10 @@ class GemmaScope2(Format):
             )
         held = read_safetensors(path / _WEIGHTS)
         need(held, _NAMES, where=path / _WEIGHTS)
-        read, written = config.get("hf_hook_point_in"), config.get("hf_hook_point_out")
-        meta, notes = hook_meta(_ours(read), model=config.get("model_name"))
+        where = path / _CONFIG
+        read = text(config, "hf_hook_point_in", where=where)
+        written = text(config, "hf_hook_point_out", where=where)
+        meta, notes = hook_meta(_ours(read), model=text(config, "model_name", where=where))
         if read and _ours(read) != read:
             notes.append(Note("hook_name", f"'{read}' is '{_ours(read)}' here"))
         if _SKIP in held:
@@ -84,7 +87,7 @@ class GemmaScope2(Format):
             W_skip=held[_SKIP].T if _SKIP in held else None,
             transcodes=_SKIP in held or written not in (None, read),
         )  # fmt: skip
-        l0 = config.get("l0")
+        l0 = number(config, "l0", where=where)
         return plain.foreign(
             meta=meta | ({} if l0 is None else {"l0": l0}), notes=tuple(notes),
             l0=l0, target_hook_name=_ours(written) if plain.transcodes else None,

@@ -27,7 +27,7 @@ from saetools.formats.base import FORMATS, Foreign, Format, Note, need
 from saetools.formats.hooks import hook_meta
 from saetools.formats.plain import Plain, Rule, plain_of
 from saetools.formats.safety import read_json, read_safetensors, safetensors_shapes
-from saetools.formats.settings import whole
+from saetools.formats.settings import number, text, whole
 from saetools.sae import SAE
 
 __all__ = ["LlamaScope"]
@@ -73,7 +73,7 @@ class LlamaScope(Format):
         where = path / config_name
         _check(config, where)
         s = _scale(config, held, where)
-        act = str(config.get("act_fn", "jumprelu")).lower()
+        act = _act(config)
         b_dec = held.get("decoder.bias", torch.zeros(held["decoder.weight"].shape[0]))
         plain = Plain(
             held["encoder.weight"].T, held["encoder.bias"], held["decoder.weight"].T, b_dec,
@@ -84,12 +84,12 @@ class LlamaScope(Format):
             by_norm=bool(config.get("sparsity_include_decoder_norm", False)),
             centred=bool(config.get("apply_decoder_bias_to_pre_encoder", False)),
         )  # fmt: skip
-        meta, notes = hook_meta(config.get("hook_point_in"), model=None)
-        if act == "jumprelu" and "jump_relu_threshold" in config:
-            notes.append(
-                Note("threshold", f"{config['jump_relu_threshold']:g} in raw units, times {s:.8g}")
-            )
-        return plain.foreign(meta=meta, notes=tuple(notes), l0=config.get("top_k"))
+        meta, notes = hook_meta(text(config, "hook_point_in", where=where), model=None)
+        raw = number(config, "jump_relu_threshold", where=where)
+        if act == "jumprelu" and raw is not None:
+            notes.append(Note("threshold", f"{raw:g} in raw units, times {s:.8g}"))
+        l0 = number(config, "top_k", where=where)
+        return plain.foreign(meta=meta, notes=tuple(notes), l0=l0)
 
     def write(self, sae: SAE, path: Path) -> tuple[Note, ...]:
         """Write a folder, float32; activations are read as they are, so s is 1."""
@@ -127,7 +127,7 @@ class LlamaScope(Format):
 
 def _check(config: Mapping[str, Any], where: Path) -> None:
     """Refuse what ours cannot express, or what the files leave open."""
-    act = str(config.get("act_fn", "jumprelu")).lower()
+    act = _act(config)
     if act not in _RULES or config.get("use_glu_encoder"):
         raise FormatError(
             f"{where} says act_fn {act!r} and use_glu_encoder "
@@ -143,6 +143,10 @@ def _check(config: Mapping[str, Any], where: Path) -> None:
         )
 
 
+def _act(config: Mapping[str, Any]) -> str:
+    return str(config.get("act_fn", "jumprelu")).lower()
+
+
 def _scale(config: Mapping[str, Any], held: Mapping[str, Tensor], where: Path) -> float:
     """What activations are multiplied by before they are encoded."""
     kind = config.get("norm_activation", "dataset-wise")
@@ -154,11 +158,11 @@ def _scale(config: Mapping[str, Any], held: Mapping[str, Tensor], where: Path) -
             "'dataset-wise' and 'inference' can be folded in"
         )
     norms = config.get("dataset_average_activation_norm")
-    found = norms.get("in") if isinstance(norms, Mapping) else None
+    found = number(norms, "in", where=where) if isinstance(norms, Mapping) else None
     if found is None:
         key = f"dataset_average_activation_norm.{config.get('hook_point_in')}"
         found = float(held[key]) if key in held and held[key].numel() == 1 else None
-    if not isinstance(found, int | float) or not math.isfinite(found) or found <= 0:
+    if found is None or not math.isfinite(found) or found <= 0:
         raise FormatError(
             f"{where} normalises by the mean norm of a data set and gives {found!r} for "
             "it; without that number nobody can tell what the SAE computes. Take it from the page "
@@ -174,10 +178,10 @@ def _threshold(
     n_latents = len(held["encoder.bias"])
     if "log_jumprelu_threshold" in held:
         return held["log_jumprelu_threshold"].double().exp()
-    threshold = config.get("jump_relu_threshold")
-    if not isinstance(threshold, int | float):
+    threshold = number(config, "jump_relu_threshold", where=where)
+    if threshold is None:
         raise FormatError(
-            f"{where} says act_fn 'jumprelu' and has no jump_relu_threshold (found {threshold!r}), "
+            f"{where} says act_fn 'jumprelu' and has no jump_relu_threshold, "
             "nor do the tensors; the files are not complete"
         )
     return torch.full((n_latents,), threshold * s, dtype=torch.float64)

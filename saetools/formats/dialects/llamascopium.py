@@ -28,7 +28,7 @@ from saetools.formats.formulas import Reading
 from saetools.formats.hooks import hook_meta
 from saetools.formats.plain import Plain, Rule, plain_of
 from saetools.formats.safety import read_json, read_safetensors, read_torch
-from saetools.formats.settings import whole
+from saetools.formats.settings import number, text, whole
 from saetools.sae import INPUT_NORMS, SAE
 
 __all__ = ["Llamascopium"]
@@ -78,7 +78,8 @@ class Llamascopium(Format):
         act = _checked(config, where)
         held = _weights(path)
         need(held, (*_NAMES, *((_THRESHOLD,) if act == "jumprelu" else ())), where=path)
-        read, written = config.get("hook_point_in"), config.get("hook_point_out")
+        read = text(config, "hook_point_in", where=where)
+        written = text(config, "hook_point_out", where=where)
         norm = config.get("norm_activation", "dataset-wise")
         by_data_set = norm == "dataset-wise"
         width = held["W_E"].shape[0]
@@ -96,7 +97,7 @@ class Llamascopium(Format):
         meta, notes = hook_meta(read, model=None)
         target, _ = hook_meta(written, model=None)
         foreign = plain.foreign(
-            meta=meta, notes=tuple(notes), l0=config.get("top_k"),
+            meta=meta, notes=tuple(notes), l0=number(config, "top_k", where=where),
             target_hook_name=target.get("hook_name") if plain.transcodes else None,
         )  # fmt: skip
         return _per_token(foreign, plain) if norm == "token-wise" else foreign
