@@ -12,6 +12,7 @@ from saetools.formats import formulas
 from saetools.formats.base import Foreign, Note, assembled, fold_centre
 from saetools.formats.formulas import Fired, Formula, Reading
 from saetools.formats.hooks import hook_meta
+from saetools.formats.settings import text
 from saetools.sae import INPUT_NORMS, SAE
 
 __all__ = ["KEPT_METADATA", "NORMS", "Reader", "modern"]
@@ -44,7 +45,10 @@ class Reader:
         """The SAE of ours, the formula of theirs and what was changed."""
         self._check_norm()
         metadata = self.config["metadata"]
-        meta, notes = hook_meta(metadata.get("hook_name"), model=metadata.get("model_name"))
+        meta, notes = hook_meta(
+            text(metadata, "hook_name", where=self.path),
+            model=text(metadata, "model_name", where=self.path),
+        )
         meta |= {key: metadata[key] for key in KEPT_METADATA if metadata.get(key) is not None}
         self.notes += notes
         sae = self._sae(meta, metadata)
@@ -124,7 +128,7 @@ class Reader:
             self.notes.append(Note("selection", "relu is one threshold of zero a latent here"))
         if "W_skip" in self.held:
             extra["W_skip"] = self.held["W_skip"]
-        target, notes = hook_meta(metadata.get("hook_name_out"), model=None)
+        target, notes = hook_meta(text(metadata, "hook_name_out", where=self.path), model=None)
         self.notes += [note._replace(what="target_hook_name") for note in notes]
         l0 = round(_l0(metadata))
         return {

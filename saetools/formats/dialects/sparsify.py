@@ -24,7 +24,7 @@ from saetools.formats.base import FORMATS, Foreign, Format, Note, assembled, fol
 from saetools.formats.formulas import Formula, Reading
 from saetools.formats.hooks import from_module_path, hook_meta, to_module_path
 from saetools.formats.safety import read_json, read_safetensors
-from saetools.formats.settings import whole
+from saetools.formats.settings import text, whole
 from saetools.formats.shapes import Shapes, fitting
 from saetools.models.hook_names import layer_of
 from saetools.sae import SAE, Normed
@@ -154,7 +154,9 @@ def _place(
 ) -> tuple[dict[str, Any], list[Note]]:
     """Hook names from the config, if we wrote it, else from the folder's name."""
     named = path.resolve().name
-    hookpoint = config.get("hookpoint") or (named if from_module_path(named) else None)
+    hookpoint = text(config, "hookpoint", where=path / _CONFIG) or (
+        named if from_module_path(named) else None
+    )
     meta, notes = hook_meta(hookpoint, model=None)
     layer = layer_of(str(meta.get("hook_name")))
     if transcode and layer is not None:
