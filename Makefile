@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_FLAGS ?= -n 2 -m "not gpu and not slow"
 
-.PHONY: demo test check install clean
+.PHONY: demo test check install peers clean
 
 demo: $(VENV)/.demo
 	$(BIN)/saetools demo
@@ -24,6 +24,14 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 install: $(VENV)/.demo
+
+# The other tools, each at the version that the formats were checked against; tests/formats uses it.
+PEERS ?= sae-lens==6.54.0 dictionary-learning==0.1.0 eai-sparsify==1.3.3
+
+peers:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet $(TORCH)
+	.venv-peers/bin/python -m pip install --quiet $(PEERS)
 
 $(VENV)/.torch:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -41,4 +49,4 @@ $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-peers build dist *.egg-info

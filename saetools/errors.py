@@ -9,6 +9,7 @@
     ├── StoreError             (OSError)       an activation store cannot be read or written
     │   └── IncompleteStoreError               ... because its harvest did not finish
     ├── FormatError            (ValueError)    a file or folder is not what it should be
+    ├── HubError               (OSError)       something is not on the hub, or it does not answer
     ├── NotFittedError         (RuntimeError)  used before it was trained or calibrated
     ├── ChatError              (RuntimeError)  a language model that was asked does not answer
     ├── DamageError            (RuntimeError)  an edit of weights broke the model
@@ -30,6 +31,7 @@ __all__ = [
     "DamageError",
     "FormatError",
     "HookNotFoundError",
+    "HubError",
     "IncompleteStoreError",
     "KernelInputError",
     "KernelUnavailableError",
@@ -81,6 +83,10 @@ class IncompleteStoreError(StoreError):
 
 class FormatError(SaetoolsError, ValueError):
     """A file or folder is not of the format it should be."""
+
+
+class HubError(SaetoolsError, OSError):
+    """Something is not on the hub or in its cache, or the hub refuses or does not answer."""
 
 
 class NotFittedError(SaetoolsError, RuntimeError):

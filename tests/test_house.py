@@ -41,6 +41,7 @@ FLAGS = {
     "config check": SHARED,
     "config schema": SHARED,
     "config show": SHARED,
+    "convert": SHARED | {"--quiet", "--dry-run", "--to", "--from", "--probe"},
     "demo": WORK | {"--dry-run", "--only"},
     "doctor": SHARED,
     "erase": WORK | {"--eraser", "--concept", "--forget", "--retain", "--set"},

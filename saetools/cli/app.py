@@ -19,6 +19,7 @@ from saetools.cli import (
     compare,
     concept,
     config,
+    convert,
     demo,
     doctor,
     erase,
@@ -111,6 +112,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "ablate": ablate.command,
         "erase": erase.command,
         "unlearn": unlearn.command,
+        "convert": convert.command,
     },
 }
 for _panel, _commands in _PANELS.items():

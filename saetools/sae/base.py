@@ -6,7 +6,7 @@ changes during training lives in `saetools.train`.
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -22,14 +22,15 @@ from saetools.registry import Registry
 from saetools.sae import ops
 from saetools.sae.affine import Affine
 from saetools.sae.config import SAEConfig
-from saetools.sae.folder import read_folder, write_folder
+from saetools.sae.folder import is_own, read_folder, write_folder
+from saetools.sae.foreign import FOREIGN, OWN_NAME
 from saetools.sae.init import unit_rows
 from saetools.sae.objective import Loss, Objective
 from saetools.sae.scratch import Scratch
 from saetools.sae.sharing import ALONE
 from saetools.types import SparseLatents
 
-__all__ = ["ARCHS", "SAE", "Gradients"]
+__all__ = ["ARCHS", "INPUT_NORMS", "SAE", "Gradients"]
 
 Gradients = Mapping[str, ops.RowGradient]
 """The gradient of each parameter by name, in the form in which it arose."""
@@ -212,7 +213,19 @@ class SAE(nn.Module, ABC):
 
     def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
         """Reconstruction x_hat of x."""
-        return self.decode(self.encode(x))
+        return self.reconstruct(self.encode(x), x)
+
+    def reconstruct(
+        self,
+        latents: SparseLatents,
+        x: Float[Tensor, "n d_in"],  # noqa: ARG002 - for architectures that need it
+    ) -> Float[Tensor, "n d_out"]:
+        """x_hat of x from its latents, or from some of them or others in their place.
+
+        That of `decode`, unless x adds to it besides through its latents: a linear map of x (skip),
+        or the mean and spread of a normalised token.
+        """
+        return self.decode(latents)
 
     def folded(self, inputs: Affine, outputs: Affine | None = None) -> "SAE":
         """The SAE that does on raw x what this one does on inputs(x), but for its latents' scale.
@@ -248,22 +261,51 @@ class SAE(nn.Module, ABC):
         twin._buffers = {name: tensors[name] for name in self._buffers}
         return twin
 
-    def save(self, folder: str | Path) -> Path:
-        """Write config.json, sae.safetensors and README.md; an SAE that is there is replaced."""
+    def save(self, folder: str | Path, *, format: str | None = None) -> Path:
+        """Write config.json, sae.safetensors and README.md; an SAE that is there is replaced.
+
+        Args:
+            format: of another tool, e.g. "saelens" (docs/formats.md has them all). What is written
+                is then read back and compared before it counts, and the report lies beside it.
+
+        Raises:
+            FormatError: that format cannot express this SAE; the message says why.
+        """
+        if format not in (None, OWN_NAME):
+            return FOREIGN.get("any_format").save(self, folder, format=format)
         tensors = self.state_dict()
         tensors["W_enc"] = tensors.pop("W_enc_rows").T
-        return write_folder(
-            folder, tensors=tensors, fields=self.config.model_dump(), meta=self.meta
-        )
+        return write_folder(folder, tensors=tensors, fields=self._header(), meta=self.meta)
+
+    def _header(self) -> dict[str, Any]:
+        """What config.json says besides format and meta."""
+        return self.config.model_dump()
 
     @staticmethod
-    def load(folder: str | Path, *, device: str | torch.device = "cpu") -> "SAE":
-        """Read an SAE folder; its weights ask for no gradient.
+    def load(
+        folder: str | Path, *, device: str | torch.device = "cpu", format: str | None = None
+    ) -> "SAE":
+        """Read an SAE folder of ours or of another tool; its weights ask for no gradient.
+
+        Files of other tools are recognised by their names and headers, never by executing them. The
+        SAE is compared with the original's own formula before it is given out;
+        `sae.meta["converted"]` says what was changed.
+
+        Args:
+            folder: a folder or file (docs/formats.md says what each tool leaves), or a place on the
+                hub that was fetched before, as "owner/name/folder@revision".
+            format: name of the other tool's format, where the files leave it open.
 
         Raises:
             FormatError: not an SAE folder, of a newer format, or its tensors do not fit its config.
+            HubError: a place on the hub that is not in the cache.
         """
+        if format != OWN_NAME and (format is not None or not is_own(folder)):
+            theirs: SAE | None = FOREIGN.get("any_format").load(folder, format=format)
+            if theirs is not None:
+                return theirs.to(device)
         fields, meta, tensors = read_folder(folder)
+        norm = fields.pop("input_norm", None)
         try:
             arch = ARCHS.get(str(fields.get("type")))
             sae = arch(validate(arch.Config, fields, what="config.json"), meta=meta)
@@ -280,7 +322,8 @@ class SAE(nn.Module, ABC):
                 + "; ".join(f"{k} should be {wanted.get(k)}, is {found.get(k)}" for k in wrong)
             )
         sae.load_state_dict(tensors)
-        return sae.to(device).requires_grad_(False)
+        ready = sae if norm is None else _reading(norm, sae, folder)
+        return ready.to(device).requires_grad_(False)
 
     def _scaled_names(self) -> tuple[str, ...]:
         """Tensors in the units of the latents, which a change of scale divides."""
@@ -318,3 +361,20 @@ ARCHS: Registry[type[SAE]] = Registry(
     "SAE architecture", package="saetools.sae.archs", group="saetools.architectures"
 )
 """All architectures by name."""
+
+INPUT_NORMS: Registry[Callable[..., Callable[[SAE], SAE]]] = Registry(
+    "input normalisation", package="saetools.sae.input_norms", group="saetools.input_norms"
+)
+"""Ways to normalise a token before it is encoded, by name; only SAEs of other tools have one."""
+
+
+def _reading(norm: Any, sae: SAE, folder: str | Path) -> SAE:
+    """The SAE behind the normalisation that its config.json names."""
+    try:
+        fields = dict(norm)
+        return INPUT_NORMS.get(str(fields.pop("type")))(**fields)(sae)
+    except (TypeError, ValueError, KeyError) as error:
+        raise FormatError(
+            f"{folder}/config.json has the input_norm {norm!r}, which this version of saetools "
+            f"does not know ({error}); known: {', '.join(INPUT_NORMS.names())}"
+        ) from error

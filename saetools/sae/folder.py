@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from saetools.errors import FormatError
 
-__all__ = ["FORMAT", "read_folder", "read_header", "write_folder"]
+__all__ = ["FORMAT", "is_own", "read_folder", "read_header", "write_folder"]
 
 FORMAT = "saetools-sae/1"
 
@@ -72,6 +72,16 @@ def read_folder(
         if name != "threshold" and not bool(tensor.isfinite().all()):
             raise FormatError(f"{path} holds NaN or infinite numbers in {name}; it is damaged")
     return fields, meta, tensors
+
+
+def is_own(folder: str | Path) -> bool:
+    """Whether a config.json there says that it is an SAE of ours, of whatever version."""
+    try:
+        header = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+        return False
+    written = header.get("format") if isinstance(header, dict) else None
+    return str(written).startswith("saetools-sae/")
 
 
 def read_header(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:

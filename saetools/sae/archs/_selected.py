@@ -41,14 +41,14 @@ class Selected(KSparse):
     """A k-sparse autoencoder that selects by token or by batch, as `rule` says."""
 
     threshold: Tensor
-    """Inference threshold of batch_topk, a scalar in the units of the pre-activations."""
+    """Inference threshold of batch_topk in the units of pre-activations: one, or one a latent."""
 
     def __init__(
         self, config: SAEConfig, *, meta: Mapping[str, Any] | None = None, seed: int = 0
     ) -> None:
         super().__init__(config, meta=meta, seed=seed)
         if self.rule == "batch_topk":
-            self.register_buffer("threshold", torch.tensor(math.nan))
+            self.register_buffer("threshold", torch.full(self._threshold_shape(), math.nan))
 
     @property
     @abstractmethod
@@ -70,12 +70,12 @@ class Selected(KSparse):
         encoder = Encoder(self.W_enc_rows, self.b_enc)
         if self.rule == "topk":
             return select_topk(self._centred(x), encoder, k=self.config.k)
-        threshold = float(self.threshold)
-        if math.isnan(threshold):
+        if bool(self.threshold.isnan().any()):
             raise NotFittedError(
                 f"encode() of a {self.config.type} SAE needs its inference threshold, which was "
                 "never set; train() calibrates it, or call saetools.train.calibrate(sae, store)"
             )
+        threshold = self.threshold if self.threshold.ndim else float(self.threshold)
         chosen = select_above(self._centred(x), encoder, threshold=threshold)
         return chosen.padded(self.config.n_latents)
 
@@ -90,6 +90,10 @@ class Selected(KSparse):
         if self.rule == "topk":
             return flat(select_topk(centred, encoder, k=k))
         return select_batch_topk(centred, encoder, k=k, hint=objective.hint)
+
+    def _threshold_shape(self) -> tuple[int, ...]:
+        """One threshold for all latents, unless an architecture says otherwise."""
+        return ()
 
     def _scaled_names(self) -> tuple[str, ...]:
         inherited = super()._scaled_names()

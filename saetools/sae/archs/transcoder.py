@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from saetools.errors import ShapeError
@@ -25,6 +25,7 @@ from saetools.sae.base import ARCHS, SAE, Gradients
 from saetools.sae.config import SAEConfig
 from saetools.sae.nested import Levels, NestedFit
 from saetools.sae.objective import Objective
+from saetools.types import SparseLatents
 
 __all__ = ["Transcoder", "TranscoderConfig"]
 
@@ -43,6 +44,20 @@ class TranscoderConfig(KSparseConfig):
         default="topk", description="how active latents are chosen: by token or by batch"
     )
     skip: bool = Field(default=False, description="learn a linear map beside the latents")
+    thresholds: Literal["one", "per_latent"] = Field(
+        default="one",
+        description="of batch_topk at inference: one for all latents, or one a latent (JumpReLU "
+        "transcoders of other tools; training finds one for all)",
+    )
+
+    @model_validator(mode="after")
+    def _thresholds_are_read(self) -> "TranscoderConfig":
+        if self.thresholds == "per_latent" and self.selection != "batch_topk":
+            raise ValueError(
+                f"thresholds is per_latent but selection is {self.selection}, which has none; "
+                "set selection: batch_topk"
+            )
+        return self
 
 
 @ARCHS.register("transcoder")
@@ -66,6 +81,11 @@ class Transcoder(Selected):
         return self.config.selection
 
     @property
+    def by_latent(self) -> tuple[str, ...]:
+        """As all of the family; none where latents have thresholds, which are not shared."""
+        return super().by_latent if self.config.thresholds == "one" else ()
+
+    @property
     def d_out(self) -> int:
         """Width of what is written."""
         return self.config.d_out or self.config.d_in
@@ -80,9 +100,11 @@ class Transcoder(Selected):
         self._check_width(x)
         return torch.addmm(self.b_enc, x, self.W_enc)
 
-    def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
+    def reconstruct(
+        self, latents: SparseLatents, x: Float[Tensor, "n d_in"]
+    ) -> Float[Tensor, "n d_out"]:
         """Reconstruction of the target; that of `decode` and, with `skip`, the linear map of x."""
-        y_hat = self.decode(self.encode(x))
+        y_hat = self.decode(latents)
         return y_hat + x @ self.W_skip.T if self.config.skip else y_hat
 
     def folded(self, inputs: Affine, outputs: Affine | None = None) -> SAE:
@@ -105,6 +127,9 @@ class Transcoder(Selected):
         if inputs.shift is not None:
             state["b_enc"] = state["b_enc"] - state["W_enc_rows"] @ inputs.shift
         return self.with_tensors(state | {"b_dec": b_dec})
+
+    def _threshold_shape(self) -> tuple[int, ...]:
+        return () if self.config.thresholds == "one" else (self.config.n_latents,)
 
     def _centred(self, x: Tensor) -> Tensor:
         return x
