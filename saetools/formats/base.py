@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saetools.errors import FormatError
+from saetools.errors import ConfigError, FormatError
 from saetools.formats.formulas import Formula
 from saetools.registry import Registry
 from saetools.sae import SAE, build_sae
@@ -130,7 +130,10 @@ def assembled(
         "b_dec": b_dec,
         **(tensors or {}),
     }
-    sae = build_sae(type, d_in=d_in, n_latents=n_latents, meta=meta, **fields)
+    try:
+        sae = build_sae(type, d_in=d_in, n_latents=n_latents, meta=meta, **fields)
+    except ConfigError as error:
+        raise FormatError(f"the files describe an SAE that cannot be: {error}") from error
     for name, wanted in sae.state_dict().items():
         found = held.get(name)
         if found is None or found.shape != wanted.shape:

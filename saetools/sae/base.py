@@ -213,7 +213,19 @@ class SAE(nn.Module, ABC):
 
     def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
         """Reconstruction x_hat of x."""
-        return self.decode(self.encode(x))
+        return self.reconstruct(self.encode(x), x)
+
+    def reconstruct(
+        self,
+        latents: SparseLatents,
+        x: Float[Tensor, "n d_in"],  # noqa: ARG002 - for architectures that need it
+    ) -> Float[Tensor, "n d_out"]:
+        """x_hat of x from its latents, or from some of them or others in their place.
+
+        That of `decode`, unless x adds to it besides through its latents: a linear map of x (skip),
+        or the mean and spread of a normalised token.
+        """
+        return self.decode(latents)
 
     def folded(self, inputs: Affine, outputs: Affine | None = None) -> "SAE":
         """The SAE that does on raw x what this one does on inputs(x), but for its latents' scale.

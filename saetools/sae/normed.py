@@ -94,11 +94,13 @@ class Normed(SAE):
         measured = self.norm.measure(x)
         return self.inner.values_above((x - measured.mean) / measured.divisor, floor)
 
-    def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
-        """Reconstruction x_hat of x; that of `decode`, and what its normalisation took away."""
+    def reconstruct(
+        self, latents: SparseLatents, x: Float[Tensor, "n d_in"]
+    ) -> Float[Tensor, "n d_out"]:
+        """x_hat of x; that of `decode`, and what its normalisation took away."""
         measured = self.norm.measure(x)
         offset = (measured.spread - 1) * self.b_dec + measured.mean
-        return self.decode(self.encode(x)) + offset
+        return self.decode(latents) + offset
 
     def loss(
         self,

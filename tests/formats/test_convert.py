@@ -86,8 +86,10 @@ def test_a_fault_of_a_reader_is_found(
     path = tmp_path / "sae" / "cfg.json"
     said = '"apply_b_dec_to_input": '
     path.write_text(path.read_text().replace(f"{said}true", f"{said}false"))
-    module = __import__("importlib").import_module("saetools.formats.dialects.saelens")
-    monkeypatch.setattr(module, "fold_centre", lambda W_enc, b_dec: torch.zeros(64).double())
+    monkeypatch.setattr(
+        "saetools.formats.dialects._saelens_reader.fold_centre",
+        lambda W_enc, b_dec: torch.zeros(64).double(),
+    )
     with pytest.raises(FormatError, match="refused, as the two do not compute the same"):
         SAE.load(tmp_path / "sae")
 

@@ -19,9 +19,12 @@ from saetools.sae import SAE
 
 SETTINGS = {
     "circuit_tracer": "config.yaml",
+    "dictionary_learning": "config.json",
     "gemma_scope_2": "config.json",
     "llama_scope": "hyperparams.json",
     "llamascopium": "config.json",
+    "saelens": "cfg.json",
+    "sparsify": "cfg.json",
     "steerers": "config.json",
 }
 MORE = {"act_fn", "activation", "norm_activation", "k", "top_k", "l0", "scan"}
@@ -64,6 +67,10 @@ def test_settings_of_others_never_crash(
     config: dict[str, Any] = yaml.safe_load(text) if is_yaml else json.loads(text)
     keys = st.sampled_from(sorted({*config, *MORE}))
     config |= data.draw(st.dictionaries(keys, values, min_size=1, max_size=3))
+    for block in ("metadata", "trainer"):
+        if isinstance(config.get(block), dict) and config[block]:
+            within = st.sampled_from(sorted(config[block]))
+            config[block] |= data.draw(st.dictionaries(within, values, max_size=3))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(shutil.copytree(source, Path(scratch) / "copy"))
         dump = yaml.safe_dump if is_yaml else json.dumps

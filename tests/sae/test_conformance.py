@@ -20,6 +20,7 @@ VARIANTS = [
     ("standard", {"widths": (4, 16, 64), "target_l0": None}),
     ("transcoder", {"d_out": 20, "target_hook_name": "blocks.0.hook_mlp_out"}),
     ("transcoder", {"d_out": 30, "selection": "batch_topk", "skip": True}),
+    ("transcoder", {"d_out": 20, "selection": "batch_topk", "thresholds": "per_latent"}),
 ]
 
 

@@ -100,7 +100,7 @@ class Reconstruction(Metric):
             for batch in ctx.batches():
                 rows.add(batch)
                 for width, found in sums.items():
-                    x_hat = ctx.sae.decode(batch.latents.prefix(width))
+                    x_hat = ctx.sae.reconstruct(batch.latents.prefix(width), batch.x)
                     found.add(batch, x_hat)
         *narrower, whole = ctx.sae.widths
         measured = list(_measured(rows, sums[whole], seed=ctx.seed))

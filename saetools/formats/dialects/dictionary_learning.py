@@ -16,7 +16,7 @@ the same tensors, so config.json must say which it is.
 import json
 import re
 from collections.abc import Mapping
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -25,37 +25,34 @@ from torch import Tensor
 
 from saetools.errors import FormatError
 from saetools.formats import formulas
-from saetools.formats.base import FORMATS, Foreign, Format, Note, assembled, fold_centre, need
+from saetools.formats.base import FORMATS, Foreign, Format, Note, assembled, fold_centre
+from saetools.formats.dialects._dictionary_learning_state import TRAINERS, theirs
 from saetools.formats.formulas import Fired, Formula, Reading
 from saetools.formats.safety import read_json, read_torch
+from saetools.formats.shapes import Shapes, fitting
 from saetools.models.hook_names import canonical, parse
-from saetools.sae import SAE, Normed
+from saetools.sae import SAE
 
 __all__ = ["DictionaryLearning"]
 
 _WEIGHTS = "ae.pt"
 _CHECKPOINT = re.compile(r"ae(_\d+)?\.pt")
 _SITE = re.compile(r"(?P<kind>resid_pre|resid_post|mlp_out|attn_out)_(?:layer_)?(?P<layer>\d+)")
-_LINEAR = ("encoder.weight", "encoder.bias", "decoder.weight")
-_PLAIN = ("W_enc", "b_enc", "W_dec", "b_dec")
-_CLASSES = {
-    "AutoEncoder": (*_LINEAR, "bias"),
-    "AutoEncoderNew": (*_LINEAR, "decoder.bias"),
-    "GatedAutoEncoder": (
-        "encoder.weight", "decoder.weight", "decoder_bias", "r_mag", "gate_bias", "mag_bias"
-    ),
-    "AutoEncoderTopK": (*_LINEAR, "b_dec", "k"),
-    "BatchTopKSAE": (*_LINEAR, "b_dec", "k", "threshold"),
-    "MatryoshkaBatchTopKSAE": (*_PLAIN, "k", "threshold", "group_sizes"),
-    "JumpReluAutoEncoder": (*_PLAIN, "threshold"),
+_D, _N = ("d_in",), ("n_latents",)
+_LINEAR: Shapes = {"encoder.weight": ("n_latents", "d_in"), "decoder.weight": ("d_in", "n_latents")}
+_BIASED: Shapes = {**_LINEAR, "encoder.bias": _N}
+_PLAIN: Shapes = {
+    "W_enc": ("d_in", "n_latents"), "b_enc": _N, "W_dec": ("n_latents", "d_in"), "b_dec": _D
 }  # fmt: skip
-_TRAINERS = {
-    "AutoEncoder": "StandardTrainer",
-    "GatedAutoEncoder": "GatedSAETrainer",
-    "AutoEncoderTopK": "TopKTrainer",
-    "BatchTopKSAE": "BatchTopKTrainer",
-    "MatryoshkaBatchTopKSAE": "MatryoshkaBatchTopKTrainer",
-    "JumpReluAutoEncoder": "JumpReluTrainer",
+_GATES: Shapes = {"r_mag": _N, "gate_bias": _N, "mag_bias": _N}
+_CLASSES: dict[str, Shapes] = {
+    "AutoEncoder": {**_BIASED, "bias": _D},
+    "AutoEncoderNew": {**_BIASED, "decoder.bias": _D},
+    "GatedAutoEncoder": {**_LINEAR, "decoder_bias": _D, **_GATES},
+    "AutoEncoderTopK": {**_BIASED, "b_dec": _D, "k": ()},
+    "BatchTopKSAE": {**_BIASED, "b_dec": _D, "k": (), "threshold": ()},
+    "MatryoshkaBatchTopKSAE": {**_PLAIN, "k": (), "threshold": (), "group_sizes": ("n_groups",)},
+    "JumpReluAutoEncoder": {**_PLAIN, "threshold": _N},
 }
 
 
@@ -94,7 +91,7 @@ class DictionaryLearning(Format):
                 f"{weights} is a {kind}, which is no class of dictionary_learning that is known "
                 f"here; known are {', '.join(_CLASSES)}"
             )
-        need(held, _CLASSES[kind], where=weights)
+        held = fitting(held, _CLASSES[kind], where=weights)
         parts = _unfolded(kind, held)
         meta, notes = _meta(trainer)
         sae = _ours(kind, parts, held, meta, notes)
@@ -102,11 +99,11 @@ class DictionaryLearning(Format):
 
     def write(self, sae: SAE, path: Path) -> tuple[Note, ...]:
         """Write `ae.pt` and `config.json`."""
-        kind, state, notes = _theirs(sae)
+        kind, state, notes = theirs(sae, known=self.holds)
         hook, model = sae.meta.get("hook_name"), sae.meta.get("model")
         site = parse(str(hook))
         trainer: dict[str, Any] = {
-            "trainer_class": _TRAINERS[kind],
+            "trainer_class": TRAINERS[kind],
             "dict_class": kind,
             "activation_dim": sae.config.d_in,
             "dict_size": sae.config.n_latents,
@@ -267,53 +264,3 @@ def _meta(trainer: Mapping[str, Any]) -> tuple[dict[str, Any], list[Note]]:
         ]
     meta["hook_name"] = canonical(known)
     return meta, [Note("hook_name", f"'{place}' is '{meta['hook_name']}' here")]
-
-
-def _theirs(sae: SAE) -> tuple[str, dict[str, Tensor], list[Note]]:
-    """Their class and state dict of an SAE of ours."""
-    if isinstance(sae, Normed) or sae.config.type not in DictionaryLearning.holds:
-        what = "over normalised inputs" if isinstance(sae, Normed) else sae.config.type
-        raise FormatError(
-            f"dictionary_learning has no class for an SAE {what}; it has those for "
-            f"{', '.join(DictionaryLearning.holds)}"
-        )
-    own = {name: tensor.detach().cpu().float() for name, tensor in sae.state_dict().items()}
-    notes = [Note("lost", "settings of training")]
-    kind, threshold = sae.config.type, own.get("threshold")
-    if threshold is not None and bool(threshold.isnan().any()):
-        raise FormatError(
-            f"this {kind} SAE has no threshold yet, so other tools cannot read it; train it, or "
-            "call saetools.train.calibrate(sae, store)"
-        )
-    linear = {
-        "encoder.weight": own["W_enc_rows"].contiguous(),
-        "encoder.bias": own["b_enc"],
-        "decoder.weight": own["W_dec"].T.contiguous(),
-    }
-    plain = {"W_enc": own["W_enc_rows"].T.contiguous(), "W_dec": own["W_dec"].contiguous()}
-    if kind == "standard":
-        return "AutoEncoder", linear | {"bias": own["b_dec"]}, [*notes, *_lost_widths(sae)]
-    if kind == "gated":
-        linear["gate_bias"] = linear.pop("encoder.bias")
-        more = {"decoder_bias": own["b_dec"], "r_mag": own["r_mag"], "mag_bias": own["b_mag"]}
-        return "GatedAutoEncoder", linear | more, notes
-    if kind == "jumprelu":
-        assert threshold is not None
-        b_enc = (own["b_enc"].double() - fold_centre(plain["W_enc"], own["b_dec"])).float()
-        notes.append(Note("b_dec", "not taken off the input there, so b_enc loses b_dec @ W_enc"))
-        more = {"b_enc": b_enc, "b_dec": own["b_dec"], "threshold": threshold}
-        return "JumpReluAutoEncoder", plain | more, notes
-    shared = {"b_dec": own["b_dec"], "k": torch.tensor(sae.config.model_dump()["k"]).int()}
-    if threshold is None:
-        unset = {"threshold": torch.tensor(-1.0)}
-        return "AutoEncoderTopK", linear | shared | unset, [*notes, *_lost_widths(sae)]
-    shared["threshold"] = threshold
-    if kind == "batch_topk":
-        return "BatchTopKSAE", linear | shared, notes
-    sizes = torch.tensor([stop - start for start, stop in pairwise((0, *sae.widths))])
-    more = {"b_enc": own["b_enc"], "group_sizes": sizes}
-    return "MatryoshkaBatchTopKSAE", plain | shared | more, notes
-
-
-def _lost_widths(sae: SAE) -> list[Note]:
-    return [Note("lost", f"widths {list(sae.widths)}")] if len(sae.widths) > 1 else []

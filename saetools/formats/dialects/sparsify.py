@@ -20,17 +20,22 @@ from torch import Tensor
 
 from saetools.errors import FormatError
 from saetools.formats import formulas
-from saetools.formats.base import FORMATS, Foreign, Format, Note, assembled, fold_centre, need
+from saetools.formats.base import FORMATS, Foreign, Format, Note, assembled, fold_centre
 from saetools.formats.formulas import Formula, Reading
 from saetools.formats.hooks import from_module_path, hook_meta, to_module_path
 from saetools.formats.safety import read_json, read_safetensors
+from saetools.formats.settings import text, whole
+from saetools.formats.shapes import Shapes, fitting
 from saetools.models.hook_names import layer_of
 from saetools.sae import SAE, Normed
 
 __all__ = ["Sparsify"]
 
 _CONFIG, _WEIGHTS = "cfg.json", "sae.safetensors"
-_TENSORS = ("encoder.weight", "encoder.bias", "W_dec", "b_dec")
+_TENSORS: Shapes = {
+    "encoder.weight": ("n_latents", "d_in"), "encoder.bias": ("n_latents",),
+    "W_dec": ("n_latents", "d_in"), "b_dec": ("d_in",),
+}  # fmt: skip
 
 
 @FORMATS.register("sparsify")
@@ -56,14 +61,15 @@ class Sparsify(Format):
         """Read one hookpoint's folder."""
         config, held = read_json(path / _CONFIG), read_safetensors(path / _WEIGHTS)
         skip, transcode = bool(config.get("skip_connection")), bool(config.get("transcode"))
-        need(held, (*_TENSORS, "W_skip") if skip else _TENSORS, where=path / _WEIGHTS)
+        shapes = {**_TENSORS, "W_skip": ("d_in", "d_in")} if skip else _TENSORS
+        held = fitting(held, shapes, where=path / _WEIGHTS)
         activation = config.get("activation", "topk")
         if activation != "topk":
             raise FormatError(
                 f"{path} has the activation '{activation}' (the largest of each of k groups of "
                 "latents), which ours cannot express; use sparsify for it"
             )
-        k = int(config.get("k", 32))
+        k = whole({"k": 32, **config}, "k", where=path / _CONFIG)
         meta, notes = _place(config, path, transcode=transcode)
         sae = _ours(held, meta, notes, k=k, skip=skip, transcode=transcode)
         return Foreign(sae, _formula(held, k=k, centred=not transcode), tuple(notes))
@@ -148,7 +154,9 @@ def _place(
 ) -> tuple[dict[str, Any], list[Note]]:
     """Hook names from the config, if we wrote it, else from the folder's name."""
     named = path.resolve().name
-    hookpoint = config.get("hookpoint") or (named if from_module_path(named) else None)
+    hookpoint = text(config, "hookpoint", where=path / _CONFIG) or (
+        named if from_module_path(named) else None
+    )
     meta, notes = hook_meta(hookpoint, model=None)
     layer = layer_of(str(meta.get("hook_name")))
     if transcode and layer is not None:

@@ -25,6 +25,7 @@ from saetools.sae.base import ARCHS, SAE, Gradients
 from saetools.sae.config import SAEConfig
 from saetools.sae.nested import Levels, NestedFit
 from saetools.sae.objective import Objective
+from saetools.types import SparseLatents
 
 __all__ = ["Transcoder", "TranscoderConfig"]
 
@@ -99,9 +100,11 @@ class Transcoder(Selected):
         self._check_width(x)
         return torch.addmm(self.b_enc, x, self.W_enc)
 
-    def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
+    def reconstruct(
+        self, latents: SparseLatents, x: Float[Tensor, "n d_in"]
+    ) -> Float[Tensor, "n d_out"]:
         """Reconstruction of the target; that of `decode` and, with `skip`, the linear map of x."""
-        y_hat = self.decode(self.encode(x))
+        y_hat = self.decode(latents)
         return y_hat + x @ self.W_skip.T if self.config.skip else y_hat
 
     def folded(self, inputs: Affine, outputs: Affine | None = None) -> SAE:
