@@ -13,6 +13,7 @@ import yaml
 
 from saetools.errors import FormatError
 from saetools.formats.base import FORMATS
+from saetools.formats.hooks import model_name
 from saetools.sae import SAE
 from saetools.sae.foreign import OWN_NAME
 
@@ -67,7 +68,7 @@ def card(
     Args:
         report: content of conversion.json; empty where nothing was converted.
     """
-    model, repo = _model(sae), repo_id or "OWNER/NAME"
+    model, repo = model_name(sae), repo_id or "OWNER/NAME"
     head: dict[str, Any] = {
         "library_name": "saelens" if format == "saelens" else OWN_NAME,
         "tags": ["sparse-autoencoder", "mechanistic-interpretability", "saetools", format],
@@ -88,12 +89,6 @@ def card(
             "side effects that need to be measured.\n",
         ]
     )
-
-
-def _model(sae: SAE) -> str | None:
-    model = sae.meta.get("model")
-    name = model.get("name") if isinstance(model, Mapping) else model
-    return str(name) if name else None
 
 
 def _about(sae: SAE, model: str | None) -> str:

@@ -5,12 +5,14 @@
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from saetools.formats.base import Note
 from saetools.models.hook_names import HookSite, canonical, parse
+from saetools.sae import SAE
 
-__all__ = ["from_module_path", "hook_meta", "to_module_path"]
+__all__ = ["from_module_path", "hook_meta", "model_name", "to_module_path"]
 
 _ATTENTION = ("attn", "self_attn", "attention")
 _BLOCKS_ARE_H = ("gpt2", "gpt-neo-", "gpt_neo_", "gpt-j", "bloom", "falcon", "codegen")
@@ -52,6 +54,13 @@ def to_module_path(hook_name: str, *, model: str = "") -> str | None:
     if site.kind == "attn_out":
         return f"{blocks}.{site.layer}.{attention}"
     return f"{blocks}.{site.layer - 1}" if site.layer > 0 else None
+
+
+def model_name(sae: SAE) -> str | None:
+    """The name of the subject model that an SAE's meta has, if any."""
+    model = sae.meta.get("model")
+    name = model.get("name") if isinstance(model, Mapping) else model
+    return str(name) if name else None
 
 
 def hook_meta(theirs: str | None, *, model: str | None) -> tuple[dict[str, Any], list[Note]]:

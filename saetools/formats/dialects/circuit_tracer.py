@@ -23,7 +23,7 @@ from saetools.errors import FormatError
 from saetools.formats import formulas
 from saetools.formats.base import FORMATS, Foreign, Format, Note, need
 from saetools.formats.formulas import Reading
-from saetools.formats.hooks import hook_meta
+from saetools.formats.hooks import hook_meta, model_name
 from saetools.formats.plain import Plain, Rule, plain_of
 from saetools.formats.safety import read_safetensors, read_yaml, safetensors_shapes
 from saetools.formats.settings import text, whole
@@ -98,10 +98,10 @@ class CircuitTracer(Format):
             )
         plain, notes = plain_of(sae, title=self.title, rules=("jump", "top_k"), skip=True)
         read, written = (_split(h) for h in (sae.meta.get("hook_name"), sae.target_hook_name))
-        layer, model = read[0] or written[0] or 0, sae.meta.get("model")
+        layer = read[0] or written[0] or 0
         config: dict[str, Any] = {
             "model_kind": _SET,
-            "model_name": model.get("name") if isinstance(model, Mapping) else model,
+            "model_name": model_name(sae),
             "scan": sae.meta.get("scan"),
             "feature_input_hook": read[1],
             "feature_output_hook": written[1],

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from saetools.errors import FormatError
 from saetools.formats.base import FORMATS, Foreign, Format, Note, need
-from saetools.formats.hooks import hook_meta
+from saetools.formats.hooks import hook_meta, model_name
 from saetools.formats.plain import Plain, plain_of
 from saetools.formats.safety import read_json, read_safetensors, safetensors_shapes
 from saetools.formats.settings import number, text
@@ -106,10 +106,9 @@ class GemmaScope2(Format):
             notes.append(Note("W_skip", "written as its transpose, (d_in, d_out)"))
         read = sae.meta.get("hook_name")
         written = sae.target_hook_name if plain.transcodes else read
-        model = sae.meta.get("model")
         config: dict[str, Any] = {
             "architecture": "jump_relu",
-            "model_name": model.get("name") if isinstance(model, Mapping) else model,
+            "model_name": model_name(sae),
             "hf_hook_point_in": _theirs(read),
             "hf_hook_point_out": _theirs(written),
             "affine_connection": plain.W_skip is not None,
