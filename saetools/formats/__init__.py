@@ -5,7 +5,6 @@ from saetools.formats.base import FORMATS, Foreign, Format, Note
 from saetools.formats.card import write_hub_folder
 from saetools.formats.convert import Conversion, convert, from_store
 from saetools.formats.hub import pull, push
-from saetools.formats.lm_eval import write_lm_eval, write_lm_eval_csv
 from saetools.formats.proof import Proof
 
 __all__ = [
@@ -23,6 +22,4 @@ __all__ = [
     "read",
     "save",
     "write_hub_folder",
-    "write_lm_eval",
-    "write_lm_eval_csv",
 ]

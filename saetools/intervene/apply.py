@@ -232,7 +232,7 @@ def _on_latents(
         if keep_error or encoded is None:
             edited = _add_difference(x, new - old, decoder)
         else:
-            edited = sae.decode(_replaced(encoded, slots, chosen, new))
+            edited = sae.reconstruct(_replaced(encoded, slots, chosen, new), x)
         probe.record(
             x,
             total_change=(edited - x).norm(dim=-1),

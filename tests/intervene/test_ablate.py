@@ -6,7 +6,7 @@ import torch
 from saetools.errors import ConfigError, ShapeError
 from saetools.intervene import ablate
 from saetools.models.base import LanguageModel, TokenBatch
-from saetools.sae import SAE
+from saetools.sae import INPUT_NORMS, SAE
 
 HOOK = "blocks.1.hook_resid_post"
 
@@ -55,6 +55,17 @@ def test_without_the_error_all_latents_off_leaves_the_decoder_bias(
     with ablate(tiny_lm, sae, range(256), keep_error=False):
         after = rows(tiny_lm, tokens)
     assert torch.allclose(after, sae.b_dec.expand_as(after), atol=1e-6)
+
+
+def test_without_the_error_an_sae_over_normalised_tokens_gives_its_own_reconstruction(
+    tiny_lm: LanguageModel, sae: SAE, tokens: TokenBatch
+) -> None:
+    normed = INPUT_NORMS.get("layer_norm")()(sae)
+    before = rows(tiny_lm, tokens)
+    silent = int(torch.argmin((normed.encode(before).dense() != 0).sum(0)))
+    with ablate(tiny_lm, normed, [silent], mode="clamp_active", value=1.0, keep_error=False):
+        after = rows(tiny_lm, tokens)
+    assert torch.allclose(after, normed(before), atol=1e-5)
 
 
 @pytest.mark.parametrize("keep_error", [True, False])
