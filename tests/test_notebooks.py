@@ -15,7 +15,12 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SLICES: dict[str, dict[str, Any]] = {
     "01_first_sae": {"N_DOCS": 700, "N_TOKENS": 50_000, "N_LATENTS": 512},
     "02_read_latents": {"N_DOCS": 900, "N_TOKENS": 150_000, "N_LATENTS": 512},
-    "03_steer_and_ablate": {"N_DOCS": 900, "N_TOKENS": 150_000, "N_LATENTS": 512},
+    "03_steer_and_ablate": {
+        "N_DOCS": 900,
+        "N_TOKENS": 150_000,
+        "N_LATENTS": 512,
+        "TOPIC": "music",
+    },
     "04_unlearn": {
         "N_DOCS": 600,
         "N_TOKENS": 100_000,

@@ -77,7 +77,7 @@ def test_the_file_can_be_read_as_the_page_on_formats_says(known, tmp_path, monke
     index = known.index(out=tmp_path / "index.h5")
     monkeypatch.chdir(tmp_path)
     page = FORMATS.read_text(encoding="utf-8")
-    section = page[page.index("## Index of latents") :]
+    section = page[page.index("## Index of latents") :].split("\n## ")[0]
     (block,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
     names = {}
     exec(compile(block, "formats.md", "exec"), names)
