@@ -6,11 +6,8 @@ index itself, whose size does not depend on the number of tokens; all else waits
 an activation and 24 a token, deleted at the end.
 """
 
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -27,13 +24,14 @@ from saetools.analysis.join import join
 from saetools.analysis.part import Found, Settings, find
 from saetools.analysis.token_rows import TokenRows, read_rows
 from saetools.analysis.work import WorkFolder
-from saetools.errors import ConfigError, ShapeError, StoreError
+from saetools.errors import ConfigError, ShapeError
 from saetools.models.base import SubjectModel
 from saetools.models.weights import fingerprint_weights
 from saetools.repro import fingerprint
 from saetools.sae import SAE
 from saetools.store import ActivationStore
 from saetools.store.merge import checksum_of
+from saetools.store.room import told
 
 __all__ = ["index_latents", "room_for", "work_folder"]
 
@@ -120,7 +118,11 @@ def _build(
         shutil.rmtree(work_folder(out), ignore_errors=True)  # killed while it was tidying up
         return LatentIndex.load(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _told(out):
+    then = (
+        f"What is finished is kept in {work_folder(out)}: make room, and the same call goes on "
+        "from there"
+    )
+    with told(out, None, what=f"index into {out}", then=then):
         work = WorkFolder(work_folder(out), identity)
         _index(sae, store, model, hook_name, settings, work, identity, out)
         work.remove()
@@ -222,19 +224,3 @@ def _pieces(found: Found, lists: CodeLists, work: WorkFolder) -> list[Path]:
             pieces.append(made)
             task.advance(last - first)
     return pieces
-
-
-@contextmanager
-def _told(out: Path) -> Iterator[None]:
-    """Say how to go on when a file cannot be written."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except OSError as error:
-        free = shutil.disk_usage(out.absolute().parent).free
-        raise StoreError(
-            f"could not index into {out} ({os.strerror(error.errno or 0)}; the disk has {free:,} "
-            f"bytes free). What is finished is kept in {work_folder(out)}: make room, and the same "
-            "call goes on from there"
-        ) from error

@@ -160,10 +160,8 @@ class Eraser(ABC):
             "report": self.report.as_json(),
             "sae": None if self.sae is None else fingerprint_weights(self.sae),
         }
-        path = write_folder(folder, header=header, tensors=self.tensors)
-        if self.sae is not None and with_sae:
-            self.sae.save(path / "sae")
-        return path
+        beside = self.sae if with_sae else None
+        return write_folder(folder, header=header, tensors=self.tensors, sae=beside)
 
     @staticmethod
     def load(folder: str | Path, *, sae: SAE | None = None) -> "Eraser":

@@ -4,7 +4,6 @@ Format `saetools-eraser/1`. This file knows files and tensors, not erasers.
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from saetools.errors import FormatError
+from saetools.folders import whole_folder
 from saetools.repro import read_json, write_json
+from saetools.sae import SAE
 
 __all__ = ["FORMAT", "read_folder", "write_folder"]
 
@@ -22,26 +23,23 @@ FORMAT = "saetools-eraser/1"
 
 
 def write_folder(
-    folder: str | Path, *, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    folder: str | Path,
+    *,
+    header: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    sae: SAE | None = None,
 ) -> Path:
     """Write an eraser to `folder`; an eraser that is there is replaced, anything else refused."""
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / "eraser.json").exists():
-        raise FormatError(
-            f"will not save an eraser over {folder}: it holds other files and no eraser.json; "
-            "choose an empty or new folder"
+    with whole_folder(folder, mark="eraser.json", what="an eraser") as scratch:
+        save_file(
+            {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()},
+            scratch / "eraser.safetensors",
+            metadata={"format": FORMAT},
         )
-    scratch = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    save_file(
-        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()},
-        scratch / "eraser.safetensors",
-        metadata={"format": FORMAT},
-    )
-    write_json(scratch / "eraser.json", {"format": FORMAT, **header})
-    shutil.rmtree(folder, ignore_errors=True)
-    scratch.rename(folder)
+        write_json(scratch / "eraser.json", {"format": FORMAT, **header})
+        if sae is not None:
+            sae.save(scratch / "sae")
     return folder
 
 

@@ -18,6 +18,7 @@ from saetools.erase.base import ERASERS, Eraser
 from saetools.erase.fit import fit_labelled
 from saetools.erase.rows import Tokens, collect_rows
 from saetools.errors import ConfigError, FormatError
+from saetools.folders import whole_folder
 from saetools.intervene.probe import Probe
 from saetools.models.base import SubjectModel
 from saetools.models.hook_names import layer_of
@@ -52,16 +53,12 @@ class Scrub:
     def save(self, folder: str | Path) -> Path:
         """Write scrub.json and one eraser folder a layer."""
         folder = Path(folder)
-        if folder.exists() and any(folder.iterdir()) and not (folder / "scrub.json").exists():
-            raise FormatError(
-                f"will not save over {folder}: it holds other files and no scrub.json; choose an "
-                "empty or new folder"
-            )
         names = [f"layer_{i:02d}" for i in range(len(self.erasers))]
-        for name, eraser in zip(names, self.erasers, strict=True):
-            eraser.save(folder / name)
         header = {"format": FORMAT, "tokens": self.tokens, "erasers": names}
-        write_json(folder / "scrub.json", header)
+        with whole_folder(folder, mark="scrub.json", what="a scrub") as scratch:
+            for name, eraser in zip(names, self.erasers, strict=True):
+                eraser.save(scratch / name)
+            write_json(scratch / "scrub.json", header)
         return folder
 
     @staticmethod

@@ -6,7 +6,6 @@ knows files and tensors, not architectures.
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from saetools.errors import FormatError
+from saetools.folders import whole_folder
 
 __all__ = ["FORMAT", "is_own", "read_folder", "read_header", "write_folder"]
 
@@ -31,25 +31,16 @@ def write_folder(
 ) -> Path:
     """Write an SAE to `folder`; an SAE folder that is there is replaced, anything else refused."""
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").exists():
-        raise FormatError(
-            f"will not save an SAE over {folder}: it holds other files and no config.json; "
-            "choose an empty or new folder"
-        )
-    scratch = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-        scratch / "sae.safetensors",
-        metadata={"format": FORMAT},
-    )
     header = {"format": FORMAT, **fields, "meta": dict(meta)}
-    text = json.dumps(header, indent=2, default=str)
-    (scratch / "config.json").write_text(text + "\n", encoding="utf-8")
-    (scratch / "README.md").write_text(_card(fields, meta), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    scratch.rename(folder)
+    with whole_folder(folder, mark="config.json", what="an SAE") as scratch:
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            scratch / "sae.safetensors",
+            metadata={"format": FORMAT},
+        )
+        text = json.dumps(header, indent=2, default=str)
+        (scratch / "config.json").write_text(text + "\n", encoding="utf-8")
+        (scratch / "README.md").write_text(_card(fields, meta), encoding="utf-8")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""What is said when a store cannot be written, most often because the disk is full."""
+"""What is said when a store or an index cannot be written, most often because the disk is full."""
 
 import os
 import shutil
@@ -12,8 +12,8 @@ __all__ = ["told"]
 
 
 @contextmanager
-def told(path: Path, n_bytes: int, *, what: str, then: str) -> Iterator[None]:
-    """Within the block a file is written; a failure says how many bytes that takes.
+def told(path: Path, n_bytes: int | None, *, what: str, then: str) -> Iterator[None]:
+    """Within the block a file is written; a failure says how many bytes that takes, if known.
 
     Raises:
         StoreError: it failed; the message says how much is needed and free, `what` could not be
@@ -25,7 +25,8 @@ def told(path: Path, n_bytes: int, *, what: str, then: str) -> Iterator[None]:
         raise
     except OSError as error:
         free = shutil.disk_usage(path.absolute().parent).free
+        takes = "" if n_bytes is None else f"it takes up to {n_bytes:,} bytes, and "
         raise StoreError(
-            f"could not {what} ({os.strerror(error.errno or 0)}): it takes up to {n_bytes:,} bytes,"
-            f" and the disk has {free:,} bytes free. {then}"
+            f"could not {what} ({os.strerror(error.errno or 0)}): {takes}the disk has {free:,} "
+            f"bytes free. {then}"
         ) from error

@@ -6,8 +6,6 @@ measured on the model as it is read back from it, so that rounding to fp16 is pa
 
 import csv
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +17,7 @@ from safetensors.torch import save_file
 
 from saetools.corpus.planted import World
 from saetools.errors import ConfigError
+from saetools.folders import whole_folder
 from saetools.models import LanguageModel, load_model
 from saetools.models.shipped import SUMS, verify_sums, write_sums
 from saetools.repro import environment, read_json, write_json
@@ -45,36 +44,32 @@ def save_trained(trained: Trained, recipe: Recipe, variant: Variant, folder: Pat
         variant: which model of the recipe it is.
         folder: where to write; an earlier folder of that name is replaced.
     """
-    scratch = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    _write_model(trained, scratch)
-    written = {"recipe": recipe.model_dump(), "variant": variant.model_dump()}
-    (scratch / _RECIPE).write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
-    with (scratch / "loss.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(
-            [_CURVE, *((s, n, f"{lr:.6g}", f"{loss:.5f}") for s, n, lr, loss in trained.curve)]
+    with whole_folder(folder, mark=_RECIPE, what="a model of the testbed") as scratch:
+        _write_model(trained, scratch)
+        written = {"recipe": recipe.model_dump(), "variant": variant.model_dump()}
+        (scratch / _RECIPE).write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
+        with (scratch / "loss.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(
+                [_CURVE, *((s, n, f"{lr:.6g}", f"{loss:.5f}") for s, n, lr, loss in trained.curve)]
+            )
+        model = load_model(scratch)
+        if not isinstance(model, LanguageModel):
+            raise AssertionError("a Llama is a language model")
+        recall = measure(model, World.build(recipe.world_seed, recipe.n_entities))
+        about = environment(seed=variant.seed)
+        write_json(
+            scratch / _RECALL,
+            {
+                "format": _FORMAT,
+                "recall": recall,
+                "n_tokens": trained.n_tokens,
+                "seconds": round(trained.seconds, 1),
+                "loss": trained.curve[-1][-1],
+                "packages": about["packages"],
+                "n_threads": about["n_threads"],
+            },
         )
-    model = load_model(scratch)
-    if not isinstance(model, LanguageModel):
-        raise AssertionError("a Llama is a language model")
-    recall = measure(model, World.build(recipe.world_seed, recipe.n_entities))
-    about = environment(seed=variant.seed)
-    write_json(
-        scratch / _RECALL,
-        {
-            "format": _FORMAT,
-            "recall": recall,
-            "n_tokens": trained.n_tokens,
-            "seconds": round(trained.seconds, 1),
-            "loss": trained.curve[-1][-1],
-            "packages": about["packages"],
-            "n_threads": about["n_threads"],
-        },
-    )
-    write_sums(scratch)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(scratch, folder)
+        write_sums(scratch)
     return recall
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from saetools.folders import whole_folder
 from saetools.models.base import SubjectModel
 from saetools.models.pooling import default_pooling
 from saetools.models.quiet import quiet
@@ -25,23 +26,24 @@ def save_model(model: SubjectModel, folder: str | Path, *, report: Mapping[str, 
     """Write weights, config and tokenizer as transformers does, README.md and unlearning.json."""
     folder = Path(folder)
     hf: Any = model.hf
-    with quiet():
-        hf.save_pretrained(folder)
-        model.tokenizer.save_pretrained(folder)
-    if isinstance(model, HFTextEncoder):
-        _save_pooling(model, folder)
-    (folder / "README.md").write_text(_card(report), encoding="utf-8")
-    write_json(folder / "unlearning.json", {"format": EDIT_FORMAT, **report})
+    with whole_folder(folder, mark="unlearning.json", what="an edited model") as scratch:
+        with quiet():
+            hf.save_pretrained(scratch)
+            model.tokenizer.save_pretrained(scratch)
+        if isinstance(model, HFTextEncoder):
+            _save_pooling(model, scratch)
+        (scratch / "README.md").write_text(_card(report), encoding="utf-8")
+        write_json(scratch / "unlearning.json", {"format": EDIT_FORMAT, **report})
     return folder
 
 
 def save_adapter(config: Any, tensors: Mapping[str, Tensor], folder: str | Path) -> Path:
     """Write adapter_config.json and adapter_model.safetensors, as peft reads them."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    config.save_pretrained(folder)
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(held, folder / "adapter_model.safetensors")
+    with whole_folder(folder, mark="adapter_config.json", what="an adapter") as scratch:
+        config.save_pretrained(scratch)
+        save_file(held, scratch / "adapter_model.safetensors")
     return folder
 
 

@@ -256,7 +256,7 @@ class TestCrisp:
 
 
 class TestUCE:
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def encoder(self) -> TextEncoder:
         found = st.load_model("tiny-encoder")
         assert isinstance(found, TextEncoder)

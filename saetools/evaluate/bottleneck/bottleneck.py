@@ -21,6 +21,7 @@ from saetools.evaluate.bottleneck.prediction import Contribution, Explanation, I
 from saetools.evaluate.bottleneck.show import bottleneck_html
 from saetools.evaluate.concept_search import TextFeatures
 from saetools.evaluate.concepts.sparse_logistic import standardised
+from saetools.folders import whole_folder
 from saetools.repro import read_json, write_json
 
 __all__ = ["ConceptBottleneck", "fit_latents"]
@@ -212,16 +213,12 @@ class ConceptBottleneck:
     def save(self, folder: str | Path) -> Path:
         """Write a folder: config.json and bottleneck.safetensors."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = {
             "latents": self.head.units,
             "weight": self.head.weight,
             "bias": self.head.bias,
             "typical": self.typical,
         }
-        scratch = folder / (_WEIGHTS + ".partial")
-        save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, scratch)
-        scratch.replace(folder / _WEIGHTS)
         content = {
             "format": _FORMAT,
             "classes": self.classes,
@@ -231,7 +228,10 @@ class ConceptBottleneck:
             "names": {str(latent): name for latent, name in self.names.items()},
             "path": [vars(row) for row in self.path],
         }
-        write_json(folder / _CONFIG, content)
+        with whole_folder(folder, mark=_WEIGHTS, what="a bottleneck") as scratch:
+            arrays = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
+            save_file(arrays, scratch / _WEIGHTS)
+            write_json(scratch / _CONFIG, content)
         return folder
 
     @classmethod
