@@ -1,7 +1,7 @@
 """Every method of unlearning on the planted world: ten entities, one request and five in a row.
 
     python benchmarks/unlearning.py --out FOLDER [--only ROW ...] [--sequence ROW ...]
-        [--time ROW ...] [--statements ROW ...] [--table]
+        [--time ROW ...] [--statements ROW ...] [--fits ROW ...] [--table]
 
 Each row of the table is a method with a few settings. It is fitted on the forms `statement` and
 `reversed` of the ten forget entities, with the same forms of a third of the retain entities and
@@ -14,63 +14,33 @@ The row `crisp_random` is a control: the second setting of `crisp` with other la
 often on the forget rows. SAEs are trained first (2,048 latents, BatchTopK with k 8, a million
 tokens each) and kept in FOLDER/saes. Every row leaves FOLDER/rows/<row>.json and is not made
 again; `--table` prints what is there. `--time` fits rows once more for their seconds alone, on a
-machine that does nothing else. `--sequence` asks five entities one after the other, with
-the row's chosen setting; `--statements` fits on the form `statement` alone and asks `reversed`,
-too.
+machine that does nothing else. With the row's chosen setting, `--fits` fits with three other seeds,
+`--sequence` asks five entities one after the other, and `--statements` fits on the form `statement`
+alone and asks `reversed`, too.
 """
 
 import argparse
 import json
-import re
-import tempfile
-from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from unlearning_lab import TEST, VALIDATE, Lab, Setting
 
-import saetools as st
 from saetools import progress
-from saetools.corpus import Question
-from saetools.corpus.planted import World
 from saetools.errors import SaetoolsError
-from saetools.evaluate.unlearning import (
-    ProbeSettings,
-    RelearnSettings,
-    UnlearningData,
-    UnlearningReport,
-    UnlearningRow,
-    UnlearningSettings,
-    evaluate_unlearning,
-)
-from saetools.models import LanguageModel
-from saetools.sae import SAE
-from saetools.unlearn import (
-    Plan,
-    PlannedLatent,
-    Unlearned,
-    give_verdict,
-    plan_unlearning,
-    unlearn,
-)
-from saetools.unlearn.rows import Item, rows_of
-from saetools.unlearn.select import read_latents
+from saetools.evaluate.unlearning import UnlearningReport, UnlearningRow
+from saetools.unlearn import Unlearned, give_verdict
 
-FIT, VALIDATE, TEST = (
-    ("statement", "reversed"),
-    ("cloze", "paraphrase_1"),
-    ("question", "paraphrase_2", "two_hop"),
-)
 OTHER = (*TEST, "reversed")
 PARTS = ("efficacy", "form_robustness", "neighbours_kept", "utility")
 SHOWN = (*PARTS, "relearn_resistance", "score", "form_gap", "residue", "relearning_gap")
+_N_FITS = 3
 STEP = {"lr": 5e-4, "n_steps": 100}
 _TWO = ("resid_post.0", "resid_post.1")
 _THREE = ("resid_post.0", "resid_post.1", "resid_post.2")
 CRISP = {"lr": 1e-3, "n_steps": 120, "strength": 1.0, "beta": 0.98}
 
-Setting = dict[str, Any]
 # Row: the method, the hooks of its SAEs, and the settings to choose from.
 GRID: dict[str, tuple[str, list[Setting]]] = {
     "gradient_ascent": (
@@ -141,116 +111,6 @@ GRID: dict[str, tuple[str, list[Setting]]] = {
 }
 
 
-class Lab:
-    """Models, data and SAEs of the benchmark.
-
-    Args:
-        out: folder of everything that it writes.
-    """
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.world = World.build()
-        self.model = _loaded("planted")
-        self.oracle = _loaded("planted:oracle-0")
-        retain = self.world.retain_entities
-        self.fit_on, self.validate_on, self.test_on = (retain[i::3] for i in range(3))
-
-    def asked(self, forms: Sequence[str], names: Sequence[str]) -> tuple[Question, ...]:
-        """What was read about entities in some forms."""
-        return tuple(q for f in forms for q in self.world.questions(f, names, trained=True))
-
-    @cached_property
-    def retain(self) -> tuple[Item, ...]:
-        """Facts of a third of the entities, and sentences about none of the others."""
-        unseen = [*self.world.forget_entities, *self.validate_on, *self.test_on]
-        texts = self.world.documents(300, 55, without=unseen)
-        sentences = [s.strip() for t in texts for s in re.split(r"(?<=[.!?]) ", t.text)]
-        some = [s for s in dict.fromkeys(sentences) if len(s) > 15][:500]
-        return (*self.asked(FIT, self.fit_on), *some)
-
-    def data(
-        self, forms: Sequence[str], near: Sequence[str], names: Sequence[str] | None = None
-    ) -> UnlearningData:
-        """What a split asks."""
-        world = self.world
-        texts = world.documents(60, 101 + len(forms), without=world.forget_entities)
-        return UnlearningData(
-            forget=self.asked(forms, names or world.forget_entities),
-            retain=self.asked(forms, near),
-            texts=tuple(text.text for text in texts),
-        )
-
-    def sae(self, hook: str) -> SAE:
-        """The SAE of a hook, trained when first asked for."""
-        folder = self.out / "saes" / hook
-        if not (folder / "config.json").is_file():
-            names = [entity.name for entity in self.world.entities]
-            texts = [t.text for t in self.world.documents(2000, 3)]
-            texts += [t.text for t in self.world.texts_about(names, n_each=4, seed=5)]
-            with tempfile.TemporaryDirectory() as scratch:
-                acts = st.harvest(
-                    self.model, texts, hook_name=hook, out=Path(scratch) / "acts.h5", ctx_len=160
-                )
-                sae = st.build_sae("batch_topk", d_in=acts.d_in, n_latents=2048, k=8)
-                config = st.TrainConfig(n_tokens=1_000_000, batch_tokens=2048)
-                st.train(sae, acts, config).save(folder)
-        return SAE.load(folder)
-
-    def edit(
-        self,
-        method: str,
-        setting: Setting,
-        *,
-        model: LanguageModel | None = None,
-        names: Sequence[str] = (),
-        forms: Sequence[str] = FIT,
-    ) -> Unlearned:
-        """Unlearn the forget entities, or some, with a setting."""
-        shared: Setting = {
-            "forget": self.asked(forms, names or self.world.forget_entities),
-            "retain": self.retain,
-            "saes": [self.sae(hook) for hook in setting.get("saes", ())],
-            "strict": False,
-            **{key: value for key, value in setting.items() if key not in ("saes", "control")},
-        }
-        model = model or self.model
-        plan = None
-        if setting.get("control"):
-            plan = self.control(plan_unlearning(model, method, **shared), setting["saes"])
-        return unlearn(model, method, plan=plan, max_perplexity_ratio=None, **shared)
-
-    def control(self, plan: Plan, hooks: Sequence[str]) -> Plan:
-        """The same plan with other latents that fire as often on the forget rows."""
-        rows = rows_of(self.model, self.asked(FIT, self.world.forget_entities))
-        latents: list[PlannedLatent] = []
-        for short in hooks:
-            hook = self.model.resolve(short)
-            rate, _ = read_latents(self.model, self.sae(short), rows, hook_name=hook)
-            taken = {one.latent for one in plan.of(hook)}
-            for one in plan.of(hook):
-                order = (rate - one.forget_rate).abs().argsort(stable=True).tolist()
-                other = next(j for j in order if j not in taken and rate[j] > 0)
-                taken.add(other)
-                latents.append(PlannedLatent(hook, other, float(rate[other]), 0.0, 0.0))
-        return plan.with_latents(tuple(latents))
-
-    def measure(
-        self, edited: LanguageModel, data: UnlearningData, *measures: str
-    ) -> UnlearningReport:
-        """Evaluate an edited model."""
-        settings = UnlearningSettings(
-            measures=measures,
-            n_questions=250,
-            n_draws=100,
-            relearn=RelearnSettings(lr=1e-4, n_steps=60, every=20),
-            probe=ProbeSettings(layers=(1, 2, 3), max_rows=500),
-        )
-        return evaluate_unlearning(
-            edited, original=self.model, oracles=[self.oracle], data=data, settings=settings
-        )
-
-
 def main() -> None:
     """Tune, test, print."""
     args = _arguments()
@@ -276,6 +136,11 @@ def main() -> None:
             report = lab.measure(edited, lab.data(OTHER, lab.test_on), *PARTS)
             gone = {one.detail: one.value for one in report.rows if _of_form(one)}
             print(row, "fitted on statements alone:", gone, flush=True)
+        for row in args.fits:
+            chosen = json.loads((folder / f"{row}.json").read_text())
+            fits = more_fits(lab, chosen["setting"], chosen["method"], _N_FITS)
+            (folder / f"{row}.fits.json").write_text(json.dumps(fits, indent=1))
+            print(row, [(fit["figures"]["score"][0], fit["verdict"]) for fit in fits], flush=True)
         for row in args.sequence:
             chosen = json.loads((folder / f"{row}.json").read_text())
             path = folder / f"{row}.sequence.json"
@@ -300,14 +165,7 @@ def make_row(lab: Lab, row: str) -> dict[str, Any]:
         print(row, setting, {k: round(v, 3) for k, v in parts.items()}, round(score, 3), flush=True)
     setting = max(tried, key=lambda one: float(one["score"]))["setting"]
     edited = lab.edit(method, setting)
-    report = lab.measure(
-        edited.model,
-        lab.data(TEST, lab.test_on),
-        *PARTS,
-        "relearn_resistance",
-        "residue",
-        "edit_norm",
-    )
+    report = judged(lab, edited)
     report.save(lab.out / "rows" / f"{row}.report.full")
     verdict = give_verdict(report)
     figures = _figures(report)
@@ -323,6 +181,23 @@ def make_row(lab: Lab, row: str) -> dict[str, Any]:
         "verdict": verdict.word,
         "sentence": verdict.sentence,
     }
+
+
+def judged(lab: Lab, edited: Unlearned) -> UnlearningReport:
+    """What the test split finds."""
+    measures = (*PARTS, "relearn_resistance", "residue", "edit_norm")
+    return lab.measure(edited.model, lab.data(TEST, lab.test_on), *measures)
+
+
+def more_fits(lab: Lab, setting: Setting, method: str, n: int) -> list[dict[str, Any]]:
+    """The same setting fitted with other seeds: how far one fit is from another."""
+    found = []
+    for seed in range(1, n + 1):
+        report = judged(lab, lab.edit(method, {**setting, "seed": seed}))
+        found.append(
+            {"seed": seed, "figures": _figures(report), "verdict": give_verdict(report).word}
+        )
+    return found
 
 
 def sequence(lab: Lab, row: str, setting: Setting) -> list[dict[str, Any]]:
@@ -393,17 +268,12 @@ def _spell(figure: list[float] | None) -> str:
     return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _loaded(spec: str) -> LanguageModel:
-    model = st.load_model(spec)
-    assert isinstance(model, LanguageModel)
-    return model
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("runs/unlearning"))
     parser.add_argument("--only", nargs="*", default=list(GRID), choices=list(GRID))
     parser.add_argument("--sequence", nargs="*", default=[], choices=list(GRID))
+    parser.add_argument("--fits", nargs="*", default=[], choices=list(GRID))
     parser.add_argument("--statements", nargs="*", default=[], choices=list(GRID))
     parser.add_argument("--time", nargs="*", default=[], choices=list(GRID))
     parser.add_argument("--table", action="store_true")

@@ -185,7 +185,10 @@ class RunFolder:
             reason = "was made from results that have changed since"
         else:
             reason = "is not finished"
-        raise ConfigError(f"{product} {reason}; run `saetools {stage} {self.path}` first")
+        how = f"`saetools {stage} {self.path}`"
+        if not (self.path / "config.yaml").is_file():  # the folder is no run yet
+            how = f"`saetools {stage}` with the same file and settings"
+        raise ConfigError(f"{product} {reason}; run {how} first")
 
     def _begin(self, name: str, entries: set[str] | None) -> None:
         from saetools.repro import environment, write_json  # heavy: torch
