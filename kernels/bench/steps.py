@@ -26,6 +26,7 @@ __all__ = [
 
 PARTS = ("W_enc", "b_enc", "W_dec", "b_dec")
 CHUNK_BYTES = 64 * 2**20  # of pre-activations that exist at once
+_LEAST_ROWS = 512  # with fewer, reading the weights takes as long as the product
 _LR, _EPS = 1e-3, 1e-8
 
 Loss = Callable[..., Tensor]
@@ -111,7 +112,7 @@ def our_step(
 def _select(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int, chunk_bytes: int) -> raw.TopK:
     """Return the k largest of every row in order of latent, so that levels stand in order too."""
     n, n_latents = len(x), len(W_enc)
-    rows = max(1, min(n, chunk_bytes // (n_latents * x.element_size())))
+    rows = max(1, min(n, max(_LEAST_ROWS, chunk_bytes // (n_latents * x.element_size()))))
     pre_acts = x.new_empty(rows, n_latents)
     top = raw.TopK(x.new_empty(n, k), torch.empty(n, k, dtype=torch.int64, device=x.device))
     for start in range(0, n, rows):

@@ -43,12 +43,12 @@ class Levels(NamedTuple):
     weights: Sequence[float]
     own: int = -1
 
-    def active(self) -> tuple[Float[Tensor, " m"], Int[Tensor, " m"]]:
-        """Values and latents of the entries that belong to the level `own`."""
+    def values(self) -> Float[Tensor, " nnz"]:
+        """Values of the entries that belong to the level `own`, 0 of the others."""
         if self.own in (-1, len(self.weights) - 1):
-            return self.chosen.values, self.chosen.latents
+            return self.chosen.values
         kept = self.bags % len(self.weights) <= self.own
-        return self.chosen.values[kept], self.chosen.latents[kept]
+        return torch.where(kept, self.chosen.values, 0.0)
 
 
 class NestedFit(NamedTuple):
@@ -69,6 +69,8 @@ class NestedFit(NamedTuple):
         level %= len(self.weights)
         by_level = rearrange(self.sources, "(n l) d -> n l d", l=len(self.weights))
         own = by_level[:, level]
+        if own.dtype == torch.bfloat16:
+            own = own.float()
         if level + 1 < len(self.weights):
             own = own - by_level[:, level + 1]
         return own / self.weights[level]
@@ -82,13 +84,16 @@ def nested_fit(
     scratch: Scratch,
     latents: Ranks = ALONE,
 ) -> NestedFit:
-    """Reconstruct `target` at all levels; without autograd. `latents`: who shares W_dec."""
+    """Reconstruct `target` at all levels; without autograd. `latents`: who shares W_dec.
+
+    W_dec may be a copy in 16 bits; sources then have its precision, and sums are float32.
+    """
     chosen, weights = levels.chosen, levels.weights
     n, d = target.shape
-    sources = scratch.take("sources", (n * len(weights), d), target)
+    sources = scratch.take("sources", (n * len(weights), d), W_dec)
     entries = (chosen.values, chosen.latents, levels.bounds, W_dec)
     if latents.size == 1:
-        residual = scratch.take("residual", (n, d), target)
+        residual = scratch.take("residual", (n, d), W_dec)
         found = ops.nested_decode(
             *entries, target, weights, out_sources=sources, out_residual=residual
         )

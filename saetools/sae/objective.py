@@ -1,6 +1,7 @@
 """What a training batch is judged by, and what judging it gives."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -34,6 +35,8 @@ class Objective:
         latents: the processes that share the dictionary: the SAE has the latents of one of them.
         compute_dtype: precision of the encoder product that selects; the values that are kept are
             computed again in the precision of the weights. None: the precision of the weights.
+        shadows: 16-bit copies of matrices by the name of the parameter, that are read in its place
+            (mixed precision); empty: the weights themselves are read.
     """
 
     variance: float
@@ -45,6 +48,7 @@ class Objective:
     draw: int = 0
     hint: float | None = None
     compute_dtype: torch.dtype | None = None
+    shadows: Mapping[str, Tensor] = field(default_factory=dict)
     rows: Ranks = ALONE
     latents: Ranks = ALONE
 

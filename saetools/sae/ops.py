@@ -17,6 +17,7 @@ from torch import Tensor
 
 import saetools_kernels as kernels
 from saetools.errors import KernelInputError, KernelUnavailableError
+from saetools.sae.numbers import on_device
 from saetools_kernels.fused_sparse_adam import (
     AdamSettings,
     RowGradient,
@@ -26,7 +27,7 @@ from saetools_kernels.fused_sparse_adam import (
     row_sums,
 )
 from saetools_kernels.raw import residual_sums
-from saetools_kernels.row_scatter_add import order_by_latent
+from saetools_kernels.row_scatter_add import order_by_latent, sum_ordered
 from saetools_kernels.spec import all_specs
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "residual_sums",
     "row_sums",
     "sparse_decode",
+    "sum_ordered",
     "topk_rows",
     "use_kernels",
 ]
@@ -142,9 +144,14 @@ def adam_rows(
     v: Float[Tensor, "n_latents d"],
     gradient: RowGradient,
     settings: AdamSettings,
+    *,
+    shadow: Tensor | None = None,
 ) -> None:
-    """One Adam step on a latent-major matrix, in place; its gradient is never written."""
-    fused_sparse_adam(W, m, v, gradient, settings)
+    """One Adam step on a latent-major matrix, in place; its gradient is never written.
+
+    `shadow` is a copy of W in another precision, which receives the new weights.
+    """
+    fused_sparse_adam(W, m, v, gradient, settings, shadow=shadow)
 
 
 @_as_ours
@@ -166,7 +173,11 @@ def nested_decode(
         bounds,
         weight,
         target,
-        torch.tensor(level_weights, dtype=weight.dtype, device=weight.device),
+        on_device(
+            level_weights,
+            dtype=torch.promote_types(weight.dtype, torch.float32),
+            device=weight.device,
+        ),
         out_sources=out_sources,
         out_residual=out_residual,
     )

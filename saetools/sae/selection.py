@@ -34,6 +34,7 @@ __all__ = [
 
 # The product of a chunk loses a sixth of its speed at a quarter of this size.
 _CHUNK_BYTES = 64 * 2**20
+_LEAST_ROWS_ON_GPU = 512  # with fewer, reading the weights takes as long as the product
 _EXCHANGE_BYTES = 64 * 2**20
 _GUESS_ROWS = 128  # rows that tell a first threshold
 _LEAST_TO_GUESS = 8  # times as many rows in a batch make the look at them worth it
@@ -42,8 +43,8 @@ _LEAST_TO_GUESS = 8  # times as many rows in a batch make the look at them worth
 class Selection(NamedTuple):
     """Active latents of `n` tokens as one flat list, ordered by token.
 
-    values (nnz,) are positive; rows (nnz,) is the token and latents (nnz,) the latent of each
-    value; bounds (n + 1,) says where each token's entries start and end.
+    values (nnz,) are positive, or 0 in an empty slot; rows (nnz,) is the token and latents (nnz,)
+    the latent of each value; bounds (n + 1,) says where each token's entries start and end.
     """
 
     values: Float[Tensor, " nnz"]
@@ -243,16 +244,21 @@ def kth_largest(values: Float[Tensor, " m"], k: int) -> float:
 
 def count_bounds(rows: Int[Tensor, " nnz"], n: int) -> Int[Tensor, " n1"]:
     """Where each of `n` rows starts and ends in a list that is ordered by row."""
+    if rows.device.type != "cpu":  # bincount would wait for the device
+        return torch.searchsorted(rows, torch.arange(n + 1, device=rows.device))
     bounds = torch.zeros(n + 1, dtype=torch.int64, device=rows.device)
     torch.cumsum(torch.bincount(rows, minlength=n), 0, out=bounds[1:])
     return bounds
 
 
 def flat(latents: SparseLatents) -> Selection:
-    """The active latents of `SparseLatents` as one list."""
+    """The active latents of `SparseLatents` as one list.
+
+    Empty slots are left out on a CPU; elsewhere they stay, as to count them would wait.
+    """
     n, k = latents.values.shape
     on = latents.values != 0
-    if bool(on.all()):
+    if on.device.type != "cpu" or bool(on.all()):
         rows = torch.arange(n, device=on.device).repeat_interleave(k)
         bounds = torch.arange(0, n * k + 1, max(k, 1), device=on.device)
         return Selection(latents.values.view(-1), rows, latents.indices.view(-1), bounds)
@@ -275,7 +281,8 @@ def _pre_act_chunks(
 ) -> Iterator[tuple[int, Float[Tensor, "c n_latents"]]]:
     dtype = encoder.dtype or encoder.weight.dtype
     x, weight, bias = x.to(dtype), encoder.weight.to(dtype), encoder.bias.to(dtype)
-    rows = min(max(64, _CHUNK_BYTES // (dtype.itemsize * len(weight))), len(x))
+    least = 64 if x.device.type == "cpu" else _LEAST_ROWS_ON_GPU
+    rows = min(max(least, _CHUNK_BYTES // (dtype.itemsize * len(weight))), len(x))
     scratch = encoder.scratch or Scratch()
     buffer = scratch.take("pre_acts", (rows, len(weight)), x)
     for start in range(0, len(x), max(rows, 1)):

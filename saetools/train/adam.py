@@ -1,6 +1,7 @@
 """Adam over an SAE's parameters: a step takes gradients as they arose and writes none of them."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -38,8 +39,16 @@ class RowAdam:
             self.moments[name] = (one, two)
 
     @torch.no_grad()
-    def step(self, sae: SAE, gradients: Gradients, *, lr: float) -> None:
-        """Change the weights of `sae` and the moments by one step of size `lr`."""
+    def step(
+        self,
+        sae: SAE,
+        gradients: Gradients,
+        *,
+        lr: float,
+        shadows: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Change the weights of `sae`, copies of them and the moments by one step of size `lr`."""
+        shadows = shadows or {}
         self.n_steps_done += 1
         scale = self._clipping(sae, gradients)
         for name, parameter in sae.named_parameters():
@@ -59,7 +68,7 @@ class RowAdam:
                 weight, m, v = weight.unsqueeze(0), m.unsqueeze(0), v.unsqueeze(0)
                 assert gradient.whole is not None, "the gradient of a vector is whole"
                 gradient = ops.RowGradient(whole=gradient.whole.unsqueeze(0))
-            ops.adam_rows(weight, m, v, gradient, settings)
+            ops.adam_rows(weight, m, v, gradient, settings, shadow=shadows.get(name))
 
     def state(self) -> dict[str, Tensor]:
         """All moments by name, not copied: for a checkpoint."""

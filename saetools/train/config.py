@@ -107,10 +107,12 @@ class TrainConfig(BaseModel):
         "number, so that mean ‖x‖² = d_in; mean: the mean removed first; whiten: also made "
         "uncorrelated; none: nothing",
     )
-    compute_dtype: Literal["float32", "bfloat16"] = Field(
+    compute_dtype: Literal["float32", "bfloat16", "mixed"] = Field(
         default="float32",
-        description="of the encoder product that selects latents; kept values, gradients and "
-        "weights stay float32. bfloat16 is several times faster where the device has it",
+        description="bfloat16: that of the encoder product that selects latents, while kept "
+        "values, gradients and weights stay float32; several times faster where the device has it. "
+        "mixed, for GPUs: all reads of weights, inputs and residuals are bfloat16 too; weights, "
+        "moments and sums stay float32",
     )
     adam: AdamConfig = Field(default=AdamConfig(), description="the optimiser")
     anneal: AnnealConfig = Field(default=AnnealConfig(), description="k and sparsity at the start")

@@ -16,7 +16,8 @@ from saetools.train.scales import Scales
 
 __all__ = ["StepReport", "TrainState", "step"]
 
-_COMPUTE = {"float32": None, "bfloat16": torch.bfloat16}
+_COMPUTE = {"float32": None, "bfloat16": torch.bfloat16, "mixed": None}
+_SHADOWED = ("W_enc_rows", "W_dec")
 _THRESHOLD_MEMORY = 0.99
 # By how much the logarithm of the sparsity term moves for every factor e that L0 is off its target,
 # over a run, and at least in a step: quick enough for a short run, slow enough to settle in it.
@@ -41,6 +42,7 @@ class TrainState:
         latents: the processes that share the dictionary; `sae` is then a slice, and so is all here
             that has a row or number a latent.
         scratch: memory of a step; holds nothing between steps.
+        shadows: 16-bit copies of the matrices, for mixed precision; a function of `sae`.
     """
 
     sae: SAE
@@ -54,6 +56,7 @@ class TrainState:
     rows: Ranks = ALONE
     latents: Ranks = ALONE
     scratch: Scratch = field(default_factory=Scratch)
+    shadows: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def fresh(
@@ -109,6 +112,8 @@ def step(
 ) -> StepReport:
     """Take one optimiser step on a batch in raw activation units; changes `state` in place."""
     sae = state.sae
+    if config.compute_dtype == "mixed" and sae.takes_compute_dtype and not state.shadows:
+        state.shadows = {name: getattr(sae, name).detach().bfloat16() for name in _SHADOWED}
     lr = config.lr_at(state.n_steps_done, sae.config.n_latents)
     loss, gradients = sae.gradients(
         scales.inputs(x),
@@ -116,7 +121,7 @@ def step(
         target=None if target is None else scales.outputs(target),
         scratch=state.scratch,
     )
-    state.optimizer.step(sae, gradients, lr=lr)
+    state.optimizer.step(sae, gradients, lr=lr, shadows=state.shadows)
     sae.constrain()
     _remember(state, loss, config, n_tokens=len(x))
     return StepReport(loss.total, loss.fvu, loss.n_active / max(len(x), 1), lr)
@@ -127,7 +132,9 @@ def _objective(state: TrainState, config: TrainConfig, scales: Scales) -> Object
     k = getattr(state.sae.config, "k", None)
     return Objective(
         variance=scales.variance,
-        dead=state.dead(config) if config.aux_coefficient > 0 else None,
+        dead=state.dead(config)
+        if config.aux_coefficient > 0 and _any_dead(state, config)
+        else None,
         k_aux=config.k_aux,
         aux_coefficient=config.aux_coefficient,
         k=None if k is None else config.k_at(done, k),
@@ -135,6 +142,7 @@ def _objective(state: TrainState, config: TrainConfig, scales: Scales) -> Object
         draw=config.seed * config.n_steps + done,
         hint=state.hint,
         compute_dtype=_COMPUTE[config.compute_dtype],
+        shadows=state.shadows,
         rows=state.rows,
         latents=state.latents,
     )
@@ -143,12 +151,9 @@ def _objective(state: TrainState, config: TrainConfig, scales: Scales) -> Object
 def _remember(state: TrainState, loss: Loss, config: TrainConfig, *, n_tokens: int) -> None:
     """Take in what a step showed: who fired, at which threshold, how sparse; average weights."""
     state.tokens_since_fired += n_tokens
-    state.tokens_since_fired[loss.counts > 0] = 0
-    lowest = float(loss.lowest)
-    state.hint = lowest if lowest < float("inf") else None
-    if state.hint is not None:
-        held = state.hint if state.threshold_ema is None else state.threshold_ema
-        state.threshold_ema = _THRESHOLD_MEMORY * held + (1 - _THRESHOLD_MEMORY) * state.hint
+    state.tokens_since_fired.masked_fill_(loss.counts > 0, 0)
+    if state.sae.calibrated_l0 is not None:  # others have no use for it, and to read it waits
+        _remember_threshold(state, float(loss.lowest))
     wanted = state.sae.target_l0
     if wanted is not None and config.sparsity_at(state.n_steps_done) == 1.0:
         rate = min(max(_CONTROL_PER_RUN / config.n_steps, _CONTROL_PER_STEP), 0.03)
@@ -159,6 +164,18 @@ def _remember(state: TrainState, loss: Loss, config: TrainConfig, *, n_tokens: i
         for name, weight in _weights(state.sae).items():
             state.average[name].mul_(decay).add_(weight, alpha=1 - decay)
     state.n_steps_done += 1
+
+
+def _remember_threshold(state: TrainState, lowest: float) -> None:
+    state.hint = lowest if lowest < float("inf") else None
+    if state.hint is not None:
+        held = state.hint if state.threshold_ema is None else state.threshold_ema
+        state.threshold_ema = _THRESHOLD_MEMORY * held + (1 - _THRESHOLD_MEMORY) * state.hint
+
+
+def _any_dead(state: TrainState, config: TrainConfig) -> bool:
+    """Whether the run is long enough for a dead latent; to ask the device would wait for it."""
+    return state.n_steps_done * config.batch_tokens > config.dead_window
 
 
 def _weights(sae: SAE) -> dict[str, Tensor]:

@@ -68,15 +68,18 @@ class KSparse(SAE):
         from its first.
         """
         self._check_width(x)
+        shadow = objective.shadows.get("W_enc_rows")
+        weight = self.W_enc_rows.detach() if shadow is None else shadow
         encoder = Encoder(
-            self.W_enc_rows.detach(),
-            self.b_enc.detach(),
+            weight,
+            self.b_enc.detach().to(weight.dtype),
             objective.compute_dtype,
             scratch,
             objective.rows,
             objective.latents,
         )
-        return self._select(self._centred(x), encoder, objective)
+        chosen = self._select(self._centred(x).to(weight.dtype), encoder, objective)
+        return chosen if shadow is None else chosen._replace(values=chosen.values.float())
 
     def loss(
         self,
@@ -112,10 +115,13 @@ class KSparse(SAE):
         mine = rows.span(len(x))
         levels = self.levels(self.select(x[mine], objective, scratch=scratch), objective)
         to_decode = self._to_decode(x, target)[mine]
-        fit = nested_fit(levels, self.W_dec, to_decode, scratch, latents)
+        W_dec = objective.shadows.get("W_dec", self.W_dec)
+        # What processes add up between them stays in full precision.
+        W_dec = W_dec if latents.size == 1 else self.W_dec
+        fit = nested_fit(levels, W_dec, to_decode, scratch, latents)
         aux = self._aux_fits(centred[mine], levels, fit, objective)
         levels, fit = of_all_rows(levels, fit, rows)
-        values, fired = levels.active()
+        values = levels.values()
         per_error = 1 / (objective.variance * max(len(x), 1))
         weighted = (w * e for w, e in zip(fit.weights, fit.errors, strict=True))
         total = sum(weighted, fit.errors.new_zeros(())) * per_error
@@ -124,8 +130,11 @@ class KSparse(SAE):
             total + objective.aux_coefficient * aux_loss,
             fit.errors[levels.own] * per_error,
             aux_loss,
-            torch.bincount(fired[values > FIRED], minlength=len(self.W_dec)),
-            latents.sum(torch.tensor(float(len(values)), device=x.device)),
+            # Whole numbers: the order of addition does not matter.
+            torch.zeros_like(self.b_enc).index_add_(
+                0, levels.chosen.latents, (values > FIRED).to(self.b_enc.dtype)
+            ),
+            latents.sum((values > 0).sum().to(x.dtype)),
             _lowest(values, latents),
         )  # fmt: skip
         return loss, self._gradients(x, centred, levels, fit, -2 * per_error, aux, objective)
@@ -185,8 +194,10 @@ class KSparse(SAE):
         """Gradients of every parameter; a row of `fit.sources` times `factor` is one by x_hat."""
         chosen, weight = levels.chosen, objective.aux_coefficient
         order = ops.order_by_latent(chosen.latents, len(self.W_dec))
-        grad_values = fit.dots * factor
-        b_enc = torch.zeros_like(self.b_enc).index_add_(0, chosen.latents, grad_values)
+        grad_values = torch.where(chosen.values > 0, fit.dots * factor, 0.0)
+        read = objective.shadows.get("W_enc_rows", self.W_enc_rows)
+        encoder = ops.row_sums(grad_values, chosen.rows, order, centred.to(read.dtype))
+        b_enc = ops.sum_ordered(encoder.values, order.offsets).to(self.b_enc.dtype)
         for part in aux:
             b_enc.index_add_(0, part.which, part.b_enc, alpha=weight)
         # b_dec is in every x_hat_l as block 0 is, and taken off what the encoder reads.
@@ -194,9 +205,8 @@ class KSparse(SAE):
         from_centre = self._from_centre(b_enc)
         if isinstance(from_centre, Tensor):
             from_centre = objective.latents.sum(from_centre)
-        b_dec = by_token[:, 0].sum(0) * factor - from_centre
+        b_dec = by_token[:, 0].sum(0, dtype=self.b_dec.dtype) * factor - from_centre
         decoder = ops.row_sums(chosen.values * factor, levels.bags, order, fit.sources)
-        encoder = ops.row_sums(grad_values, chosen.rows, order, centred)
         return {
             "W_dec": ops.RowGradient(
                 (decoder,), tuple(ops.SomeRows(a.which, a.W_dec * weight) for a in aux)
@@ -218,7 +228,8 @@ class KSparse(SAE):
 
 def _lowest(values: Tensor, latents: Ranks) -> Tensor:
     """The smallest active value of all ranks, infinite when there is none."""
-    own = values.min() if len(values) else values.new_tensor(torch.inf)
+    active = torch.where(values > 0, values, torch.inf)
+    own = active.min() if len(values) else values.new_full((), torch.inf)
     return latents.gather(own.unsqueeze(0)).min()
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from saetools.sae.nested import Levels
+from saetools.sae.numbers import on_device
 from saetools.sae.selection import Selection, count_bounds
 
 __all__ = ["levels_by_rank"]
@@ -25,7 +26,7 @@ def levels_by_rank(
     order = order[chosen.rows[order].argsort(stable=True)]
     rows, n_levels = chosen.rows[order], len(sizes)
     rank = torch.arange(len(rows), device=rows.device) - chosen.bounds[rows]
-    edges = torch.tensor(tuple(sizes[:-1]), dtype=torch.int64, device=rows.device)
+    edges = on_device(sizes[:-1], dtype=torch.int64, device=rows.device)
     bags = rows * n_levels + torch.bucketize(rank, edges, right=True)
     ranked = Selection(chosen.values[order], rows, chosen.latents[order], chosen.bounds)
     return Levels(ranked, bags, count_bounds(bags, chosen.n_tokens * n_levels), tuple(weights), own)

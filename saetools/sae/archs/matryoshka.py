@@ -20,6 +20,7 @@ from saetools.sae.archs._selected import Rule, Selected
 from saetools.sae.aux_k import AuxFit
 from saetools.sae.base import ARCHS
 from saetools.sae.nested import Levels, NestedFit
+from saetools.sae.numbers import on_device
 from saetools.sae.objective import Objective
 from saetools.sae.selection import Selection, count_bounds
 
@@ -89,7 +90,7 @@ class Matryoshka(Selected):
         """A level a prefix; the loss is the weighted mean over prefixes of the squared error."""
         prefixes = self._prefixes(objective)
         n, n_levels = chosen.n_tokens, len(prefixes)
-        edges = torch.tensor(prefixes[:-1], dtype=torch.int64, device=chosen.latents.device)
+        edges = on_device(prefixes[:-1], dtype=torch.int64, device=chosen.latents.device)
         first = objective.latents.span(self.config.n_latents).start
         level = torch.bucketize(chosen.latents + first, edges, right=True)
         bags = chosen.rows * n_levels + level  # in order already, as latents rise within a token

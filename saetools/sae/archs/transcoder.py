@@ -161,7 +161,7 @@ class Transcoder(Selected):
         if self.config.skip:
             # As b_dec, the linear map is in every reconstruction.
             by_token = fit.sources.view(-1, len(fit.weights), self.d_out)[:, 0]
-            found["W_skip"] = ops.RowGradient(whole=by_token.T @ x * factor)
+            found["W_skip"] = ops.RowGradient(whole=by_token.to(x.dtype).T @ x * factor)
         return found
 
 
