@@ -14,10 +14,18 @@ from torch import Tensor
 
 from saetools_kernels import raw
 
-__all__ = ["PARTS", "State", "dense_loss", "dense_step", "fresh_state", "our_step"]
+__all__ = [
+    "CHUNK_BYTES",
+    "PARTS",
+    "State",
+    "dense_loss",
+    "dense_step",
+    "fresh_state",
+    "our_step",
+]
 
 PARTS = ("W_enc", "b_enc", "W_dec", "b_dec")
-_ROWS = 2048  # rows of pre-activations that exist at once
+CHUNK_BYTES = 64 * 2**20  # of pre-activations that exist at once
 _LR, _EPS = 1e-3, 1e-8
 
 Loss = Callable[..., Tensor]
@@ -49,32 +57,47 @@ def fresh_state(d: int, n_latents: int, *, device: torch.device, seed: int = 0) 
 
 
 @torch.no_grad()
-def our_step(state: State, x: Tensor, *, k: int, widths: tuple[int, ...]) -> Tensor:
-    """Take a step with the ops of this package; returns the loss before it."""
+def our_step(
+    state: State,
+    x: Tensor,
+    *,
+    k: int,
+    widths: tuple[int, ...],
+    edges: Tensor | None = None,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> Tensor:
+    """Take a step with the ops of this package; returns the loss before it.
+
+    Args:
+        edges: `widths` without the last, on the device: to copy them there would wait for it.
+    """
     w, n, n_levels = state.weights, len(x), len(widths)
     W_enc, W_dec = (state.shadows.get(name, w[name]) for name in ("W_enc", "W_dec"))
     centred = (x - w["b_dec"]).to(W_enc.dtype)
-    values, latents = _select(centred, W_enc, w["b_enc"].to(W_enc.dtype), k)
-    edges = torch.tensor(widths[:-1], device=x.device)
-    tokens = torch.arange(n, device=x.device).unsqueeze(1)
-    bags = (torch.bucketize(latents, edges, right=True) + n_levels * tokens).flatten()
-    bounds = torch.searchsorted(bags, torch.arange(n * n_levels + 1, device=x.device))
-    values, latents, tokens = values.flatten(), latents.flatten(), tokens.expand(n, k).flatten()
+    top = _select(centred, W_enc, w["b_enc"].to(W_enc.dtype), k, chunk_bytes)
+    values, latents = top.values.flatten(), top.indices.flatten()
+    tokens = torch.arange(n * k, device=x.device).div_(k, rounding_mode="floor")
+    if n_levels == 1:
+        bags, bounds = tokens, torch.arange(0, n * k + 1, k, device=x.device)
+    else:
+        edges = torch.tensor(widths[:-1], device=x.device) if edges is None else edges
+        bags = torch.bucketize(latents, edges, right=True).add_(tokens, alpha=n_levels)
+        bounds = torch.searchsorted(bags, torch.arange(n * n_levels + 1, device=x.device))
     weight = 1 / (n * n_levels)
     weights = torch.full((n_levels,), weight, device=x.device)
     errors, sources, _, dots = raw.prefix_decode(values, latents, bounds, W_dec, centred, weights)
-    d_values = -2 * dots * (values > 0)
+    d_values = torch.where(values > 0, dots, 0.0).mul_(-2)
     order = raw.order_by_latent(latents, len(W_dec))
-    ones, zeros = torch.ones(1, 1, device=x.device), torch.zeros_like(tokens)
-    d_bias = raw.scatter_ordered(d_values.float(), zeros, order, ones).squeeze(1)
+    encoder = raw.row_sums(d_values, tokens, order, centred)
+    d_bias = raw.sum_ordered(encoder.values, order.offsets)
+    # Through the target, and through the input of the encoder.
+    d_centre = sources[::n_levels].sum(0, dtype=torch.float32).mul_(-2)
+    d_centre.sub_(d_bias.to(x.dtype) @ w["W_enc"])
     gradients = {
         "W_dec": raw.RowGradient((raw.row_sums(-2 * values, bags, order, sources),)),
-        "W_enc": raw.RowGradient((raw.row_sums(d_values, tokens, order, centred),)),
+        "W_enc": raw.RowGradient((encoder,)),
         "b_enc": raw.RowGradient(whole=d_bias.unsqueeze(0)),
-        # Through the target, and through the input of the encoder.
-        "b_dec": raw.RowGradient(
-            whole=(-2 * sources[::n_levels].float().sum(0) - d_bias @ w["W_enc"]).unsqueeze(0)
-        ),
+        "b_dec": raw.RowGradient(whole=d_centre.unsqueeze(0)),
     }
     state.n_steps += 1
     for name, gradient in gradients.items():
@@ -85,15 +108,18 @@ def our_step(state: State, x: Tensor, *, k: int, widths: tuple[int, ...]) -> Ten
     return weight * errors.sum()
 
 
-def _select(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _select(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int, chunk_bytes: int) -> raw.TopK:
     """Return the k largest of every row in order of latent, so that levels stand in order too."""
-    parts = []
-    for start in range(0, len(x), _ROWS):
-        pre_acts = torch.addmm(b_enc, x[start : start + _ROWS], W_enc.T)
-        parts.append(raw.topk_rows(pre_acts, k))
-    values = torch.cat([part.values for part in parts]).relu_()
-    latents, order = torch.cat([part.indices for part in parts]).sort(1)
-    return values.gather(1, order), latents
+    n, n_latents = len(x), len(W_enc)
+    rows = max(1, min(n, chunk_bytes // (n_latents * x.element_size())))
+    pre_acts = x.new_empty(rows, n_latents)
+    top = raw.TopK(x.new_empty(n, k), torch.empty(n, k, dtype=torch.int64, device=x.device))
+    for start in range(0, n, rows):
+        part = slice(start, min(start + rows, n))
+        chunk = pre_acts[: part.stop - start]
+        torch.addmm(b_enc, x[part], W_enc.T, out=chunk)
+        raw.topk_rows(chunk, k, out=raw.TopK(top.values[part], top.indices[part]))
+    return raw.TopK(top.values.relu_(), top.indices)
 
 
 def dense_loss(

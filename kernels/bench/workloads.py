@@ -282,20 +282,21 @@ def _step(name: str, shape: Shape, device: torch.device, widths: tuple[int, ...]
     """A step of each kind; they take turns on one state, since three would not fit a GPU."""
     x = torch.randn(shape.n, shape.d, device=device)
     fixed: dict[str, Any] = {"k": shape.k, "widths": widths}
+    edges = torch.tensor(widths[:-1], device=device)
     fresh = lambda: fresh_state(shape.d, shape.n_latents, device=device)  # noqa: E731
 
     def agrees() -> None:
         tolerance = 0.03 if device.type == "cuda" else 1e-4
         ours, eager = fresh(), fresh()
         for _ in range(3):
-            found = float(our_step(ours, x, **fixed))
+            found = float(our_step(ours, x, edges=edges, **fixed))
             wanted = float(dense_step(eager, x, **fixed))
             assert abs(found - wanted) <= tolerance * wanted, f"losses {found} and {wanted}"
 
     state = functools.cache(fresh)
     return Workload(
         name,
-        lambda: our_step(state(), x, **fixed),
+        lambda: our_step(state(), x, edges=edges, **fixed),
         lambda: dense_step(state(), x, **fixed),
         (),
         agrees,

@@ -22,7 +22,12 @@ from saetools_kernels.gathered_dots import gathered_dots_forward as gathered_dot
 from saetools_kernels.prefix_decode import PrefixDecode
 from saetools_kernels.prefix_decode import prefix_decode_forward as prefix_decode
 from saetools_kernels.prefix_decode.cpu import residual_sums
-from saetools_kernels.row_scatter_add import LatentOrder, order_by_latent, scatter_ordered
+from saetools_kernels.row_scatter_add import (
+    LatentOrder,
+    order_by_latent,
+    scatter_ordered,
+    sum_ordered,
+)
 from saetools_kernels.row_scatter_add import row_scatter_add_forward as row_scatter_add
 from saetools_kernels.sparse_decode import bag_decode_forward as bag_decode
 from saetools_kernels.sparse_decode import sparse_decode_forward as sparse_decode
@@ -53,6 +58,7 @@ __all__ = [
     "row_sums",
     "scatter_ordered",
     "sparse_decode",
+    "sum_ordered",
     "threshold_rows",
     "topk_merge",
     "topk_rows",

@@ -83,7 +83,7 @@ def _as_ours(function: Callable[P, R]) -> Callable[P, R]:
 
 @_as_ours
 def topk_rows(x: Float[Tensor, "n m"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
-    """The `k` largest entries of each row and their columns, in any order, without a gradient."""
+    """The `k` largest entries of each row, by ascending column, and their columns; no gradient."""
     values, indices = kernels.topk_rows(x, k)
     return values, indices
 

@@ -112,10 +112,8 @@ def select_topk(x: Float[Tensor, "n d_in"], encoder: Encoder, *, k: int) -> Spar
     indices = torch.empty(len(x), n_kept, dtype=torch.int64, device=x.device)
     values = x.new_empty(len(x), n_kept)
     for start, pre_acts in _pre_act_chunks(x, encoder):
-        top, where = ops.topk_rows(pre_acts, n_kept)
-        stop = start + len(top)
-        indices[start:stop], order = where.sort(dim=1)
-        values[start:stop] = top.gather(1, order)
+        part = slice(start, start + len(pre_acts))
+        values[part], indices[part] = ops.topk_rows(pre_acts, n_kept)
     elsewhere = None
     if encoder.latents.size > 1:
         elsewhere = ~among_largest(values, k, encoder.latents)

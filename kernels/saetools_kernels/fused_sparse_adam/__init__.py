@@ -10,8 +10,9 @@ It equals dense Adam on the same gradient: moments of latents that did not fire 
 rows, as they do there (`lazy` leaves them alone; it has no Triton form). W, m and v change in
 place; nothing here has autograd.
 
-The Triton kernel takes float32 weights of rows up to 8192 wide and a gradient of at most two sums,
-one set of rows and one whole matrix; anything else goes to the torch path.
+The Triton kernel takes float32 weights of rows up to 8192 wide (any width where the gradient is
+written out and rows have no norm to keep) and a gradient of at most two sums, one set of rows and
+one whole matrix; anything else goes to the torch path.
 """
 
 import torch
@@ -77,7 +78,7 @@ def fused_sparse_adam(
         )
     _check(op, W, gradient)
     check_out(op, shadow, shape=tuple(W.shape), dtype=None, device=W.device, name="shadow")
-    has_triton = not settings.lazy and _fits_triton(W, m, v, gradient)
+    has_triton = not settings.lazy and _fits_triton(W, m, v, gradient, settings)
     implementation = choose(op, W, has_triton=has_triton)
     if implementation == "triton":
         load_kernel(op).fused_sparse_adam(W, m, v, gradient, settings, shadow)
@@ -98,10 +99,13 @@ def gradient_squared_norm(W: Tensor, gradient: RowGradient, *, unit_rows: bool =
     return cpu.squared_norm(W, gradient, unit_rows=unit_rows)
 
 
-def _fits_triton(W: Tensor, m: Tensor, v: Tensor, gradient: RowGradient) -> bool:
+def _fits_triton(
+    W: Tensor, m: Tensor, v: Tensor, gradient: RowGradient, settings: AdamSettings
+) -> bool:
     """Tell whether one program can hold a row, and read the gradient in the form it has."""
+    by_element = gradient.is_whole and not settings.unit_rows
     return (
-        W.shape[1] <= _MAX_TRITON_WIDTH
+        (by_element or W.shape[1] <= _MAX_TRITON_WIDTH)
         and W.dtype == torch.float32
         and m.is_contiguous()
         and v.is_contiguous()

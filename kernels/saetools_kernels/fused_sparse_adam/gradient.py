@@ -41,6 +41,11 @@ class RowGradient(NamedTuple):
     some: tuple[SomeRows, ...] = ()
     whole: Tensor | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is written out."""
+        return self.whole is not None and not self.sums and not self.some
+
     @torch.no_grad()
     def block(self, start: int, stop: int, *, like: Tensor) -> Tensor:
         """Rows `start` to `stop` (excluded) as a fresh tensor of the dtype and device of `like`."""

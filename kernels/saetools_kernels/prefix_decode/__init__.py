@@ -45,8 +45,9 @@ _MAX_TRITON_LEVELS = 8  # a program holds one sum a level in its registers
 class PrefixDecode(NamedTuple):
     """What one pass over nested reconstructions gives.
 
-    errors (levels,) are squared errors summed over tokens, float32 (float64 for float64 input);
-    sources (n · levels, d), residual (n, d) of the last level and dots (nnz,) have the dtype of W.
+    errors (levels,) are squared errors summed over tokens; they and dots (nnz,) are float32
+    (float64 for float64 input). sources (n · levels, d) and residual (n, d) of the last level have
+    the dtype of W.
     """
 
     errors: Tensor

@@ -35,7 +35,7 @@ def prefix_decode(
     W_wide = W.to(dtype).contiguous()
     level_weights = weights.tolist()
     errors = torch.zeros(n_levels, dtype=dtype, device=W.device)
-    dots = W.new_empty(len(values))
+    dots = W.new_empty(len(values), dtype=dtype)
     size = max(1, _PIECE_BYTES // max(1, n_levels * W.shape[1] * dtype.itemsize))
     cuts = [*range(0, n, size), n]
     ends = bounds[torch.tensor(cuts, device=bounds.device) * n_levels].tolist()
@@ -50,7 +50,7 @@ def prefix_decode(
         errors += _subtract(target[tokens], levels)
         residual[tokens] = levels[-1]
         _add_up(levels, level_weights)
-        dots[entries] = bag_dots(wide, W_wide, latents[entries], offsets).to(dots.dtype)
+        dots[entries] = bag_dots(wide, W_wide, latents[entries], offsets)
         if wide is not piece:
             piece.copy_(wide)
     return errors, dots

@@ -55,7 +55,7 @@ def prefix_decode(
                 BLOCK_D=width,
                 **COMPILE_OPTIONS,
             )
-    return errors.sum(0), dots.sum(0).to(W.dtype)
+    return errors.sum(0), dots[0] if n_blocks == 1 else dots.sum(0)
 
 
 @triton.jit  # type: ignore[untyped-decorator]  # triton has no types

@@ -18,7 +18,8 @@ def prefix_decode(
     sources = weighted.flip(1).cumsum(1).flip(1).reshape(-1, W.shape[1]).to(W.dtype)
     bag = torch.arange(len(sources), device=W.device).repeat_interleave(bounds.diff().long())
     dots = (sources[bag] * W[latents]).sum(-1)
-    return _errors(residuals), sources, residuals[:, -1].to(W.dtype), dots
+    errors = _errors(residuals)
+    return errors, sources, residuals[:, -1].to(W.dtype), dots.to(errors.dtype)
 
 
 def prefix_loss(

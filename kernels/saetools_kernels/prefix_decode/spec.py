@@ -41,7 +41,7 @@ def _all_results(result: tuple[Tensor, ...]) -> Tensor:
     """Put everything into one tensor, errors as means: no part is far larger than another."""
     errors, sources, residual, dots = result
     means = (errors / max(1, residual.numel())).to(sources.dtype)
-    return torch.cat([means, sources.flatten(), residual.flatten(), dots])
+    return torch.cat([means, sources.flatten(), residual.flatten(), dots.to(sources.dtype)])
 
 
 def _loss(result: tuple[Tensor, ...]) -> Tensor:

@@ -19,12 +19,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from saetools_kernels._checks import check_floats, check_indices, check_out, check_shape
+from saetools_kernels._checks import (
+    check_floats,
+    check_indices,
+    check_offsets,
+    check_out,
+    check_shape,
+)
 from saetools_kernels._dispatch import choose
 from saetools_kernels._launch import load_kernel
 from saetools_kernels.row_scatter_add import cpu, reference
 
-__all__ = ["LatentOrder", "order_by_latent", "row_scatter_add_forward", "scatter_ordered"]
+__all__ = [
+    "LatentOrder",
+    "order_by_latent",
+    "row_scatter_add_forward",
+    "scatter_ordered",
+    "sum_ordered",
+]
 
 _INT16_MAX, _INT32_MAX = 2**15 - 1, 2**31 - 1
 
@@ -109,6 +121,28 @@ def scatter_ordered(
         summed: Tensor = kernel.scatter_ordered(values, rows, *order, x, out=out)
         return summed
     return cpu.scatter_ordered(values, rows, *order, x, out=out)
+
+
+@torch.no_grad()
+def sum_ordered(values: Tensor, offsets: Tensor) -> Tensor:
+    """Add up the values of each latent: the gradient of the encoder's bias.
+
+    Args:
+        values: ordered by latent, shape (nnz,).
+        offsets: where each latent's values begin, then nnz, shape (n_latents + 1,).
+
+    Returns:
+        One sum a latent, shape (n_latents,), float32 (float64 for float64 values).
+    """
+    op = "sum_ordered"
+    check_floats(op, device=values.device, values=values)
+    check_shape(op, "values", values, {"nnz": None})
+    check_offsets(op, "offsets", offsets, device=values.device, n_entries=len(values))
+    if choose(op, values) == "triton":
+        kernel = load_kernel("row_scatter_add")
+        summed: Tensor = kernel.sum_ordered(values, offsets)
+        return summed
+    return cpu.sum_ordered(values, offsets)
 
 
 def _check(op: str, values: Tensor, rows: Tensor, x: Tensor) -> None:

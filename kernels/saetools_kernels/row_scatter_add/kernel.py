@@ -5,13 +5,21 @@ fixed order of addition. A latent that fires very often is one long list in one 
 not split here.
 """
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from saetools_kernels._launch import COMPILE_OPTIONS, column_block, entry_block, on_device_of
 
-__all__ = ["row_scatter_add_fwd_kernel", "scatter_ordered"]
+__all__ = [
+    "list_sum_fwd_kernel",
+    "row_scatter_add_fwd_kernel",
+    "scatter_ordered",
+    "sum_ordered",
+]
+
+_LIST = 256  # values of a list that one program adds at once
 
 
 def scatter_ordered(
@@ -42,6 +50,19 @@ def scatter_ordered(
             BLOCK_K=entry_block(triton.cdiv(len(values), n_latents)),
             BLOCK_D=width,
             **COMPILE_OPTIONS,
+        )
+    return out
+
+
+def sum_ordered(values: Tensor, offsets: Tensor) -> Tensor:
+    """Return the sum of each latent's values, shape (n_latents,), float32."""
+    out = torch.empty(len(offsets) - 1, dtype=torch.float32, device=values.device)
+    if out.numel() == 0:
+        return out
+    options = {**COMPILE_OPTIONS, "num_warps": 1}
+    with on_device_of(values):
+        list_sum_fwd_kernel[(len(out),)](
+            values.contiguous(), offsets.contiguous(), out, BLOCK=_LIST, **options
         )
     return out
 
@@ -77,3 +98,19 @@ def row_scatter_add_fwd_kernel(  # type: ignore[no-untyped-def]
         total += tl.sum(rows * value[:, None], axis=0)
         place += BLOCK_K
     tl.store(out_ptr + latent * D + columns, total.to(out_ptr.dtype.element_ty), mask=in_row)
+
+
+@triton.jit  # type: ignore[untyped-decorator]  # triton has no types
+def list_sum_fwd_kernel(  # type: ignore[no-untyped-def]
+    values_ptr, offsets_ptr, out_ptr, BLOCK: tl.constexpr
+):
+    """Write the sum of one latent's values."""
+    latent = tl.program_id(0).to(tl.int64)
+    place = tl.load(offsets_ptr + latent).to(tl.int64)
+    stop = tl.load(offsets_ptr + latent + 1).to(tl.int64)
+    total = tl.zeros((BLOCK,), dtype=tl.float32)
+    while place < stop:
+        places = place + tl.arange(0, BLOCK)
+        total += tl.load(values_ptr + places, mask=places < stop, other=0.0).to(tl.float32)
+        place += BLOCK
+    tl.store(out_ptr + latent, tl.sum(total, axis=0))

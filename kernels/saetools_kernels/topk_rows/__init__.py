@@ -2,9 +2,8 @@
 
     values[i] = the k largest of x[i];   x[i, indices[i, j]] = values[i, j]
 
-Among equal elements the lowest index is kept, on every path. The order of the k columns is not part
-of the promise (the Triton kernel writes them in ascending order of index). NaN counts as largest;
--0 and 0 are equal.
+Among equal elements the lowest index is kept, on every path, and the k columns stand in ascending
+order of index. NaN counts as largest; -0 and 0 are equal.
 
 `topk_merge` is the streaming form: it takes the result for the columns so far and the next block of
 columns, so an encoder product can run in column blocks and never be whole in memory:
@@ -19,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from saetools_kernels._checks import check_floats, check_indices, check_shape
+from saetools_kernels._checks import check_floats, check_indices, check_out, check_shape
 from saetools_kernels._dispatch import choose
 from saetools_kernels._errors import KernelInputError
 from saetools_kernels._launch import load_kernel
@@ -31,19 +30,20 @@ _MAX_TRITON_K = 512  # 8 · k candidates of a row are ranked in the registers of
 
 
 class TopK(NamedTuple):
-    """The k largest elements of every row, shapes (n, k), in no promised order."""
+    """The k largest elements of every row, shapes (n, k), in ascending order of index."""
 
     values: Tensor
     indices: Tensor
 
 
 @torch.no_grad()
-def topk_rows_forward(x: Tensor, k: int) -> TopK:
+def topk_rows_forward(x: Tensor, k: int, *, out: TopK | None = None) -> TopK:
     """Select the k largest elements of every row, without autograd.
 
     Args:
         x: shape (n, n_latents).
         k: how many to keep, from 0 to n_latents; above 512 the Triton kernel is not used.
+        out: buffers to write, contiguous: values of the dtype of x and int64 indices, both (n, k).
 
     Returns:
         Values of the dtype of x and int64 indices, both of shape (n, k).
@@ -55,10 +55,19 @@ def topk_rows_forward(x: Tensor, k: int) -> TopK:
             f"{op}: k is {k}; it must lie from 0 to the width of x, {x.shape[1]}."
         )
     implementation = choose(op, x, has_triton=k <= _MAX_TRITON_K)
+    if out is not None:
+        shape = (len(x), k)
+        check_out(op, out.values, shape=shape, dtype=x.dtype, device=x.device, name="out.values")
+        check_out(
+            op, out.indices, shape=shape, dtype=torch.int64, device=x.device, name="out.indices"
+        )
     if implementation == "triton":
-        return TopK(*load_kernel("topk_rows").topk_rows(x, k))
+        return TopK(*load_kernel("topk_rows").topk_rows(x, k, out=out))
     path = reference if implementation == "reference" else cpu
-    return TopK(*path.topk_rows(x, k))
+    found = TopK(*path.topk_rows(x, k))
+    if out is None:
+        return found
+    return TopK(out.values.copy_(found.values), out.indices.copy_(found.indices))
 
 
 @torch.no_grad()

@@ -21,15 +21,15 @@ _MIN_GROUPS = 4  # times k; with fewer groups the search costs more than it save
 
 
 def topk_rows(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the k largest elements of every row and their indices, the lowest among equals."""
+    """Return the k largest elements of every row and their indices, in ascending order of index."""
     widths = _levels(x.shape[1], k) if x.device.type == "cpu" else ()
     if not widths or len(x) == 0:
-        return _exact(x, k, ())
+        return _by_index(*_exact(x, k, ()))
     values = x.new_empty(len(x), k)
     indices = torch.empty(len(x), k, dtype=torch.int64)
     for start in range(0, len(x), _ROWS_AT_ONCE):
         piece = slice(start, start + _ROWS_AT_ONCE)
-        values[piece], indices[piece] = _exact(x[piece].contiguous(), k, widths)
+        values[piece], indices[piece] = _by_index(*_exact(x[piece].contiguous(), k, widths))
     return values, indices
 
 
@@ -43,7 +43,12 @@ def merge(values: Tensor, indices: Tensor, k: int) -> tuple[Tensor, Tensor]:
         slots, (row, rank) = _settled(values[tied].gather(1, order), found[tied])
         where[tied] = where[tied].masked_scatter(slots, order[row, rank])
         found = values.gather(1, where)
-    return found, indices.gather(1, where)
+    return _by_index(found, indices.gather(1, where))
+
+
+def _by_index(values: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    indices, order = indices.sort(dim=1)
+    return values.gather(1, order), indices
 
 
 def _exact(x: Tensor, k: int, widths: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -36,11 +36,14 @@ _CANDIDATES = 4096  # that one program can rank in its registers
 _MAXIMA = 128  # groups whose maxima one program takes
 
 
-def topk_rows(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def topk_rows(
+    x: Tensor, k: int, *, out: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """Return the k largest of every row and their indices, in ascending order of index."""
     x = x if x.stride(1) == 1 or x.shape[1] <= 1 else x.contiguous()
-    values = x.new_empty(len(x), k)
-    indices = torch.empty(len(x), k, dtype=torch.int64, device=x.device)
+    if out is None:
+        out = x.new_empty(len(x), k), torch.empty(len(x), k, dtype=torch.int64, device=x.device)
+    values, indices = out
     if values.numel() == 0:
         return values, indices
     size = group_size(k)
