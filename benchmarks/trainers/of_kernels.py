@@ -19,9 +19,10 @@ except PackageNotFoundError:
 def stepper(arch: str, size: Size, variant: str, sample: Tensor) -> Callable[[Tensor], None]:  # noqa: ARG001
     """A full training step, bfloat16 on a GPU; Matryoshka is over TopK here."""
     prefixes = widths(size.n_latents) if arch == "matryoshka" else [size.n_latents]
+    edges = torch.tensor(prefixes[:-1], device=sample.device, dtype=torch.int64)
     state = fresh_state(size.d_in, size.n_latents, device=sample.device)
 
     def run(x: Tensor) -> None:
-        our_step(state, x, k=size.k, widths=tuple(prefixes))
+        our_step(state, x, k=size.k, widths=tuple(prefixes), edges=edges)
 
     return run
