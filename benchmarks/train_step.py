@@ -194,8 +194,10 @@ class Comparison:
         }
 
 
-def report(arch: str, size: Size, timings: dict[Command, Timing], device: str) -> None:
-    """Print the table of one architecture and what became of the targets."""
+def report(
+    arch: str, size: Size, timings: dict[Command, Timing], *, device: str, lines_of: str
+) -> None:
+    """Print the table of one architecture and what became of the targets of its lines."""
     print(f"\n### {arch}: n {size.n}, d_in {size.d_in}, n_latents {size.n_latents}, k {size.k}\n")
     print("| | product, ms | step, ms | step / product | p20-p80 | peak memory, MiB |")
     print("|---|---|---|---|---|---|")
@@ -209,14 +211,14 @@ def report(arch: str, size: Size, timings: dict[Command, Timing], device: str) -
             f"| {low:.2f}-{high:.2f} | {peak} |"
         )
     print()
-    if device == "cpu":
+    if lines_of == "cpu":
         _judge_on_cpu(arch, timings)
     else:
-        for line in factors(arch, timings):
+        for line in factors(arch, timings, judged=device == "cuda"):
             print(line)
 
 
-def factors(arch: str, timings: dict[Command, Timing]) -> list[str]:
+def factors(arch: str, timings: dict[Command, Timing], *, judged: bool) -> list[str]:
     """How many times faster our fastest step is than the fastest of each peer and dense PyTorch."""
     own = {c: t for c, t in timings.items() if c.title.startswith("saetools")}
     if not own:
@@ -232,7 +234,7 @@ def factors(arch: str, timings: dict[Command, Timing]) -> list[str]:
     for command, step in best.values():
         factor = step / own[fastest].step
         wanted = ""
-        if arch == "topk" and command.library in ("sparsify", "SAELens"):
+        if judged and arch == "topk" and command.library in ("sparsify", "SAELens"):
             wanted = f", wanted >= {FASTER:g}: {'met' if factor >= FASTER else 'MISSED'}"
         lines.append(f"- {fastest.title}: {factor:.2f} times faster than {command.title}{wanted}")
     return lines
@@ -285,7 +287,7 @@ def main() -> int:
                 torch.cuda.empty_cache()
             for arch in args.archs:
                 timings = compared.measure(arch, size, data)
-                report(arch, size, timings, args.rows or args.device)
+                report(arch, size, timings, device=args.device, lines_of=args.rows or args.device)
     print(f"\nload at the end {os.getloadavg()[0]:.1f}")
     if out is not None:
         print(f"wrote {out}")

@@ -17,11 +17,12 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 out=${OUT:-$root/kernels/bench/results}
 python=${PYTHON:-python3}
 tiny=${TINY:-}
-total=$((60 * ${MINUTES:-12}))
+total=$(awk -v m="${MINUTES:-12}" 'BEGIN { printf "%d", 60 * m }')
 export PYTHONPATH="$root:$root/kernels${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 failed=()
 
 left() { echo $((total - SECONDS)); }
+share() { echo $((total * $1 / 100)); }
 
 # part NAME SECONDS COMMAND...: run for at most so long (or what is left); Ctrl-C ends it in order.
 part() {
@@ -59,10 +60,10 @@ tests() {
     options+=(-o addopts=--import-mode=importlib --rootdir "$root" --maxfail 40 --tb short)
     if "$python" -c 'import xdist' 2>/dev/null && [[ $device == cuda ]]; then options+=(-n 8); fi
     if [[ $device == cuda ]]; then
-        part "tests of the kernels on the GPU" 150 \
+        part "tests of the kernels on the GPU" "$(share 20)" \
             "$python" -m pytest "$root/tests/kernels" -m gpu "${options[@]}"
     else
-        TRITON_INTERPRET=1 part "tests of a kernel in the interpreter" 150 \
+        TRITON_INTERPRET=1 part "tests of a kernel in the interpreter" "$(share 20)" \
             "$python" -m pytest "$root/tests/kernels/test_prefix_decode.py" -k triton "${options[@]}"
     fi
 }
@@ -85,19 +86,19 @@ main() {
         sizes+=(--size 64 32 512 4 --rounds 2)
     fi
     tests
-    part "whole steps" 180 "$python" -m bench.run --only step_topk --only step_matryoshka \
-        --out "$rows" --minutes "$(in_time 180)" "${bench[@]}"
-    part "kernels of a step" 60 "$python" -m bench.run --profile "$profile" \
-        --minutes "$(in_time 60)" "${bench[@]}"
-    part "the peers' steps" 180 "$python" "$root/benchmarks/train_step.py" --device "$device" \
-        --rows cuda --archs topk --rounds 10 --out "$peers" --minutes "$(in_time 180)" \
+    part "whole steps" "$(share 25)" "$python" -m bench.run --only step_topk --only step_matryoshka \
+        --out "$rows" --minutes "$(in_time "$(share 25)")" "${bench[@]}"
+    part "kernels of a step" "$(share 8)" "$python" -m bench.run --profile "$profile" \
+        --minutes "$(in_time "$(share 8)")" "${bench[@]}"
+    part "the peers' steps" "$(share 25)" "$python" "$root/benchmarks/train_step.py" --device "$device" \
+        --rows cuda --archs topk --rounds 10 --out "$peers" --minutes "$(in_time "$(share 25)")" \
         --peers-python "${PEERS_PYTHON:-$python}" "${sizes[@]}"
     local ops=()
     for name in $("$python" -c 'from bench.workloads import NAMES; print(*NAMES[1:])'); do
         if [[ $name != step_* ]]; then ops+=(--only "$name"); fi
     done
-    part "each op" 100000 "$python" -m bench.run "${ops[@]}" --out "$rows" \
-        --minutes "$(in_time 100000)" "${bench[@]}"
+    part "each op" "$total" "$python" -m bench.run "${ops[@]}" --out "$rows" \
+        --minutes "$(in_time "$total")" "${bench[@]}"
     echo
     echo "== done after $SECONDS s; everything is below $out"
     ls -l "$rows" "$profile" "$peers" 2>/dev/null

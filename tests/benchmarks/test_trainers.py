@@ -1,6 +1,7 @@
 """The training benchmark: one way to time on both devices; one failure does not end the rest."""
 
 import csv
+import importlib
 import os
 import subprocess
 import sys
@@ -82,6 +83,30 @@ def test_an_unknown_device_and_a_missing_gpu_are_told(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RuntimeError, match="sees no CUDA device"):
         device_named("cuda")
+
+
+def test_the_fastest_of_each_library_is_compared_and_judged_on_a_gpu_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "kernels"))
+    train_step = importlib.import_module("train_step")
+    commands = train_step.commands_of("cuda", with_peers=True)
+    seconds = {"saetools": 2.0, "sparsify": 7.0, "SAELens": 5.0, "dense PyTorch autograd": 9.0}
+    timings = {
+        command: train_step.Timing([1.0], [seconds[command.library] + 0.5 * number], None)
+        for number, command in enumerate(commands)
+        if command.library in seconds
+    }
+    fastest = min(t.step for c, t in timings.items() if not c.is_peer)
+    lines = train_step.factors("topk", timings, judged=True)
+    assert len(lines) == 3
+    assert f"{timings[commands[4]].step / fastest:.2f} times faster than sparsify, Adam" in lines[1]
+    assert lines[1].endswith("wanted >= 3: met")
+    assert lines[2].endswith("wanted >= 3: met")
+    assert timings[commands[6]].step / fastest >= 3
+    assert "wanted" not in lines[0] + "".join(train_step.factors("topk", timings, judged=False))
+    assert "wanted" not in "".join(train_step.factors("matryoshka", timings, judged=True))
 
 
 @pytest.mark.parametrize("rows", ["cpu", "cuda"])
