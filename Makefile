@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_FLAGS ?= -n 2 -m "not gpu and not slow"
 
-.PHONY: demo test check install peers clean
+.PHONY: demo test check install peers gpu clean
 
 demo: $(VENV)/.demo
 	$(BIN)/saetools demo
@@ -32,6 +32,10 @@ peers:
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet $(TORCH)
 	.venv-peers/bin/python -m pip install --quiet $(PEERS)
+
+# Tests and measures on a GPU from this checkout, nothing installed; the script says what can be set.
+gpu:
+	PYTHON="$(PYTHON)" bash kernels/bench/gpu.sh
 
 $(VENV)/.torch:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

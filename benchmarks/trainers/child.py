@@ -8,9 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Child"]
+__all__ = ["Child", "WorkerError"]
 
 _WORKER = Path(__file__).with_name("worker.py")
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class WorkerError(RuntimeError):
+    """A library could not be imported, or not do what it was asked; the message is its last."""
 
 
 class Child:
@@ -20,19 +25,31 @@ class Child:
         module: which library, a module beside this file.
         python: its Python; this process's own where None.
         threads: of its products.
+        device: "cpu" or "cuda".
     """
 
-    def __init__(self, module: str, *, python: str | None, threads: int) -> None:
+    def __init__(
+        self, module: str, *, python: str | None, threads: int, device: str = "cpu"
+    ) -> None:
         self.module = module
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - close() closes it
-        offline = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "SPARSIFY_DISABLE_TRITON": "1"}
+        # Ours is that of this checkout, installed or not; the others are what their Python has.
+        path = [] if python else [str(_ROOT), str(_ROOT / "kernels")]
+        path += filter(None, [os.environ.get("PYTHONPATH")])
+        chosen = {
+            "HF_HUB_OFFLINE": "1",
+            "WANDB_MODE": "disabled",
+            "SPARSIFY_DISABLE_TRITON": "1" if device == "cpu" else "0",
+            "OMP_NUM_THREADS": str(threads),
+            "PYTHONPATH": os.pathsep.join(path),
+        }
         self._process = subprocess.Popen(
-            [python or sys.executable, str(_WORKER), module, str(threads)],
+            [python or sys.executable, str(_WORKER), module, str(threads), device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=os.environ | offline | {"OMP_NUM_THREADS": str(threads)},
+            env=os.environ | chosen,
         )
         self._versions: dict[str, str] | None = None
 
@@ -44,7 +61,11 @@ class Child:
         return self._versions
 
     def ask(self, do: str, **settings: Any) -> dict[str, Any]:
-        """Have it do something and wait for what comes out."""
+        """Have it do something and wait for what comes out.
+
+        Raises:
+            WorkerError: when it could not; unless its process ended it can be asked again.
+        """
         assert self.versions
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": do, **settings}) + "\n")
@@ -62,6 +83,9 @@ class Child:
         if not line:
             self._process.wait()
             self._errors.seek(0)
-            raise SystemExit(f"the worker of {self.module} ended:\n{self._errors.read()[-3000:]}")
+            said = self._errors.read().strip()[-3000:]
+            raise WorkerError(f"the worker of {self.module} ended:\n{said}")
         answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise WorkerError(answer["error"])
         return answer

@@ -25,14 +25,16 @@ _TRAINERS = {
 _LATER = 2000  # a step from which on its trainers keep their thresholds up to date
 
 
-def stepper(arch: str, size: Size, variant: str, sample: Tensor) -> Callable[[Tensor], None]:  # noqa: ARG001
-    """The trainer's update, as in the long run of training."""
-    config = _config(arch, size, n_steps=10**6, seed=0)
+def stepper(arch: str, size: Size, variant: str, sample: Tensor) -> Callable[[Tensor], None]:
+    """The trainer's update, as in the long run; "autocast" as trainSAE(autocast_dtype=bfloat16)."""
+    kind, dtype = sample.device.type, torch.bfloat16 if variant == "autocast" else torch.float32
+    config = _config(arch, size, n_steps=10**6, seed=0, device=kind)
     trainer = config.pop("trainer")(**config)
     trainer.ae.b_dec.data = sample.mean(0)
 
     def run(x: Tensor) -> None:
-        trainer.update(_LATER, x)
+        with torch.autocast(kind, dtype, enabled=variant == "autocast"):
+            trainer.update(_LATER, x.to(dtype))
 
     return run
 
@@ -69,7 +71,9 @@ class _Rows:
             yield torch.from_numpy(self._rows[start : start + self._n].astype(np.float32))
 
 
-def _config(arch: str, size: Size, *, n_steps: int, seed: int) -> dict[str, Any]:
+def _config(
+    arch: str, size: Size, *, n_steps: int, seed: int, device: str = "cpu"
+) -> dict[str, Any]:
     more = {"group_fractions": block_fractions()} if arch == "matryoshka" else {}
     return {
         "trainer": _TRAINERS[arch],
@@ -80,7 +84,7 @@ def _config(arch: str, size: Size, *, n_steps: int, seed: int) -> dict[str, Any]
         "layer": 0,
         "lm_name": "none",
         "seed": seed,
-        "device": "cpu",
+        "device": device,
         **more,
     }
 

@@ -29,12 +29,17 @@ _CLASSES = {
 _LR_END = 3e-5  # has to be given; its constant schedule, the default, does not look at it
 
 
-def stepper(arch: str, size: Size, variant: str, sample: Tensor) -> Callable[[Tensor], None]:  # noqa: ARG001
-    """SAETrainer.step as its fit() calls it; the variant "sparse" holds latents as COO tensors."""
-    sae = build(arch, size, sparse=variant == "sparse")
-    trainer = SAETrainer(
-        SAETrainerConfig(10**9, size.n, lr_end=_LR_END), sae, data_provider=iter(())
+def stepper(arch: str, size: Size, variant: str, sample: Tensor) -> Callable[[Tensor], None]:
+    """SAETrainer.step as its fit() calls it.
+
+    The variant "sparse" holds latents as COO tensors, "autocast" computes in bfloat16.
+    """
+    device = sample.device.type
+    sae = build(arch, size, sparse=variant == "sparse", device=device)
+    config = SAETrainerConfig(
+        10**9, size.n, lr_end=_LR_END, device=device, autocast=variant == "autocast"
     )
+    trainer = SAETrainer(config, sae, data_provider=iter(()))
 
     def run(x: Tensor) -> None:
         trainer.maybe_reset_sparsity()
@@ -67,10 +72,10 @@ def train(job: Mapping[str, Any]) -> dict[str, Tensor]:
     return _in_one_form(SAETrainer(config, sae, data_provider=scaled).fit(), scale)
 
 
-def build(arch: str, size: Size, *, sparse: bool = False) -> TopKTrainingSAE:
+def build(arch: str, size: Size, *, sparse: bool = False, device: str = "cpu") -> TopKTrainingSAE:
     """An SAE before training."""
     sae_class, config_class = _CLASSES[arch]
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {"device": device}
     if arch == "matryoshka":
         more["matryoshka_widths"] = widths(size.n_latents)
     if sparse:  # on a CPU its backward pass knows no rescaling

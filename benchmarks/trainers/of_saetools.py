@@ -1,7 +1,7 @@
 """saetools as the training benchmarks drive it."""
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -14,7 +14,11 @@ from saetools.sae import SAE, Affine
 from saetools.train.scales import Scales
 from saetools.train.state import TrainState, step
 
-VERSIONS = {"saetools": version("saetools"), "torch": torch.__version__}
+VERSIONS = {"torch": torch.__version__}
+try:
+    VERSIONS["saetools"] = version("saetools")
+except PackageNotFoundError:
+    VERSIONS["saetools"] = "of this checkout, not installed"
 
 
 def stepper(arch: str, size: Size, variant: str, sample: Tensor) -> Callable[[Tensor], None]:
@@ -28,7 +32,7 @@ def stepper(arch: str, size: Size, variant: str, sample: Tensor) -> Callable[[Te
     )
     scale = Affine((size.d_in / float(sample.square().sum(1).mean())) ** 0.5)
     scales = Scales(scale, scale, float(scale(sample).var(0).sum()))
-    state = TrainState.fresh(build(arch, size, seed=0), config)
+    state = TrainState.fresh(build(arch, size, seed=0).to(sample.device), config)
 
     def run(x: Tensor) -> None:
         step(state, x, config, scales)

@@ -1,6 +1,7 @@
 """Every op against its reference, on every shape, dtype and implementation that its spec names.
 
-Without a GPU the Triton rows run in a process of their own (`test_interpreter.py`).
+Without a GPU the Triton rows run in a process of their own (`test_interpreter.py`); where there
+is one they run on CUDA tensors (`-m gpu`), and all else on the CPU.
 """
 
 import os
@@ -15,8 +16,17 @@ from saetools_kernels.spec import Case, OpSpec, all_specs
 
 SPECS = all_specs()
 INTERPRETING = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = "cuda" if available().ok and not INTERPRETING else "cpu"
+ON_GPU = available().ok and not INTERPRETING
 RUNNABLE = ("torch", "triton") if available().ok else ("torch",)
+
+
+def device_of(name: str) -> str:
+    """Where an implementation wants its tensors."""
+    return "cuda" if ON_GPU and name == "triton" else "cpu"
+
+
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.gpu] if device_of(name) == "cuda" else []
 
 
 def affordable(name: str, case: Case, dtype: torch.dtype) -> bool:
@@ -28,7 +38,11 @@ def affordable(name: str, case: Case, dtype: torch.dtype) -> bool:
 
 
 GRID = [
-    pytest.param(spec, case, dtype, name, id=f"{name}-{spec.name}-{case.name}-{str(dtype)[6:]}")
+    pytest.param(
+        *(spec, case, dtype, name),
+        id=f"{name}-{spec.name}-{case.name}-{str(dtype)[6:]}",
+        marks=marks(name),
+    )
     for spec in SPECS.values()
     for case in spec.cases
     for dtype in spec.dtypes
@@ -36,7 +50,7 @@ GRID = [
     if name in RUNNABLE and affordable(name, case, dtype)
 ]
 BOTH = [
-    pytest.param(spec, name, id=f"{name}-{spec.name}")
+    pytest.param(spec, name, id=f"{name}-{spec.name}", marks=marks(name))
     for spec in SPECS.values()
     for name in spec.implementations
     if name in RUNNABLE
@@ -45,18 +59,18 @@ DIFFERENTIABLE = [spec for spec in SPECS.values() if spec.differentiable]
 EACH = [pytest.param(spec, id=spec.name) for spec in SPECS.values()]
 
 
-def draw(spec: OpSpec, case: Case, dtype: torch.dtype, *, seed: int = 0) -> dict[str, Any]:
+def draw(spec: OpSpec, case: Case, dtype: torch.dtype, *, device: str = "cpu") -> dict[str, Any]:
     """Return the arguments of a case, rounded to `dtype` (so every path sees the same numbers)."""
-    arguments = spec.make_inputs(case, torch.Generator().manual_seed(seed))
-    return {name: _place(value, dtype) for name, value in arguments.items()}
+    arguments = spec.make_inputs(case, torch.Generator().manual_seed(0))
+    return {name: _place(value, dtype, device) for name, value in arguments.items()}
 
 
-def _place(value: Any, dtype: torch.dtype) -> Any:
+def _place(value: Any, dtype: torch.dtype, device: str) -> Any:
     if not isinstance(value, Tensor):
         return value
     target = dtype if value.is_floating_point() else value.dtype
     # `to` keeps strides, so a non-contiguous case stays one.
-    return value.to(device=DEVICE, dtype=target)
+    return value.to(device=device, dtype=target)
 
 
 def outcome(spec: OpSpec, function: Any, arguments: dict[str, Any], dtype: torch.dtype) -> Any:
@@ -71,7 +85,7 @@ def outcome(spec: OpSpec, function: Any, arguments: dict[str, Any], dtype: torch
     if not leaves:
         return {"result": result.double()}
     weight = torch.randn(result.shape, generator=torch.Generator().manual_seed(1))
-    weight = weight.half().to(device=DEVICE, dtype=dtype)
+    weight = weight.half().to(device=result.device, dtype=dtype)
     grads = torch.autograd.grad(result, list(leaves.values()), weight)
     names = [f"gradient of {name}" for name in leaves]
     found = dict(zip(["result", *names], [result.detach(), *grads], strict=True))
@@ -82,7 +96,7 @@ def outcome(spec: OpSpec, function: Any, arguments: dict[str, Any], dtype: torch
 def test_close_to_float64_as_plain_pytorch_is(
     spec: OpSpec, case: Case, dtype: torch.dtype, name: Any
 ) -> None:
-    arguments = draw(spec, case, dtype)
+    arguments = draw(spec, case, dtype, device=device_of(name))
     truth = outcome(spec, spec.reference, arguments, torch.float64)
     eager = outcome(spec, spec.reference, arguments, dtype)
     with use_implementation(name):
@@ -99,7 +113,7 @@ def test_close_to_float64_as_plain_pytorch_is(
 @pytest.mark.parametrize(("spec", "name"), BOTH)
 def test_two_runs_agree_to_the_last_bit(spec: OpSpec, name: Any) -> None:
     case = {case.name: case for case in spec.cases}.get("duplicates", spec.cases[-1])
-    arguments = draw(spec, case, torch.float32)
+    arguments = draw(spec, case, torch.float32, device=device_of(name))
     with use_implementation(name):
         first = outcome(spec, spec.function, arguments, torch.float32)
         second = outcome(spec, spec.function, arguments, torch.float32)

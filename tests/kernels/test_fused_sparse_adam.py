@@ -1,7 +1,9 @@
 """The optimiser step that never writes a gradient equals torch's Adam on one written out."""
 
 import importlib
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from saetools_kernels.fused_sparse_adam import (
 )
 
 F, D, N, K = 300, 24, 40, 5
+Place = Callable[[Any], Any]
 
 
 def _gradient(seed: int, dtype: torch.dtype = torch.float64) -> RowGradient:
@@ -139,16 +142,19 @@ def test_a_wrong_input_is_named() -> None:
 
 
 @pytest.mark.parametrize("split", [3, 64])
-def test_long_lists_are_summed_in_pieces_to_the_same_step(implementation: str, split: int) -> None:
+def test_long_lists_are_summed_in_pieces_to_the_same_step(
+    implementation: str, place: Place, split: int
+) -> None:
+    gradient = place(_busy_gradient())
     if implementation == "triton":
         kernel = importlib.import_module("saetools_kernels.fused_sparse_adam.kernel")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(kernel, "_SPLIT", split)
-            found = _one_step(_busy_gradient())
+            found = _one_step(gradient)
     else:
-        found = _one_step(_busy_gradient())
+        found = _one_step(gradient)
     with use_implementation("reference"):
-        wanted = _one_step(_busy_gradient())
+        wanted = _one_step(gradient)
     torch.testing.assert_close(found, wanted)
 
 
@@ -165,32 +171,34 @@ def _one_step(gradient: RowGradient, moments: torch.dtype = torch.float32) -> to
     g = torch.Generator().manual_seed(1)
     W, m = torch.randn(7, D, generator=g), torch.randn(7, D, generator=g)
     v = torch.rand(7, D, generator=g) + 0.1
-    m, v = m.to(moments), v.to(moments)
+    device = gradient.sums[0].source.device
+    W, m, v = W.to(device), m.to(device, moments), v.to(device, moments)
     fused_sparse_adam(W, m, v, gradient, AdamSettings(lr=0.1, step=2))
     return torch.stack([W, m.float(), v.float()])
 
 
-def test_sixteen_bit_moments_are_the_full_ones_rounded(implementation: str) -> None:
-    found = _one_step(_busy_gradient(), torch.bfloat16)
+def test_sixteen_bit_moments_are_the_full_ones_rounded(place: Place) -> None:
+    found = _one_step(place(_busy_gradient()), torch.bfloat16)
     with use_implementation("reference"):
-        wanted = _one_step(_busy_gradient(), torch.bfloat16)
+        wanted = _one_step(place(_busy_gradient()), torch.bfloat16)
     torch.testing.assert_close(found[0], wanted[0])
     # One unit in the last place: Triton's interpreter cuts where a GPU rounds.
     torch.testing.assert_close(found[1:], wanted[1:], rtol=2**-7, atol=0)
 
 
-@pytest.mark.usefixtures("implementation")
-def test_the_shadow_is_the_new_weights_in_another_dtype() -> None:
-    W = torch.nn.functional.normalize(torch.randn(7, D), dim=1)
-    shadow = torch.empty(7, D, dtype=torch.float16)
+def test_the_shadow_is_the_new_weights_in_another_dtype(place: Place) -> None:
+    W = place(torch.nn.functional.normalize(torch.randn(7, D), dim=1))
+    shadow = torch.empty_like(W, dtype=torch.float16)
     m, v = torch.zeros_like(W), torch.zeros_like(W)
     settings = AdamSettings(lr=0.1, step=1, unit_rows=True)
-    fused_sparse_adam(W, m, v, _busy_gradient(), settings, shadow=shadow)
+    fused_sparse_adam(W, m, v, place(_busy_gradient()), settings, shadow=shadow)
     torch.testing.assert_close(shadow, W.half())
 
 
-def test_sixteen_bit_sources_give_the_step_of_the_same_numbers(implementation: str) -> None:
-    gradient = _busy_gradient()
+def test_sixteen_bit_sources_give_the_step_of_the_same_numbers(
+    implementation: str, place: Place
+) -> None:
+    gradient = place(_busy_gradient())
     part = gradient.sums[0]
     narrow = part._replace(source=part.source.half())
     wide = part._replace(source=narrow.source.float())

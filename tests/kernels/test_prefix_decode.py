@@ -1,5 +1,8 @@
 """What is special to nested reconstructions: known answers, one level, pieces, buffers."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,6 +11,7 @@ from saetools_kernels import KernelInputError, prefix_loss, raw, sparse_decode
 from saetools_kernels.prefix_decode import cpu, reference
 
 ONE = torch.tensor([1.0])
+Place = Callable[[Any], Any]
 
 
 def two_levels() -> dict[str, Tensor]:
@@ -37,8 +41,8 @@ def drawn(n: int, k: int, n_levels: int, *, d: int = 6, n_latents: int = 20) -> 
     }
 
 
-def test_two_levels_by_hand(implementation: str) -> None:
-    errors, sources, residual, dots = raw.prefix_decode(**two_levels())
+def test_two_levels_by_hand(place: Place) -> None:
+    errors, sources, residual, dots = raw.prefix_decode(**place(two_levels()))
     # Residuals (2, 4) and then (1, 1): squared 20 and 2.
     assert errors.tolist() == [20.0, 2.0]
     assert residual.tolist() == [[1.0, 1.0]]
@@ -46,8 +50,8 @@ def test_two_levels_by_hand(implementation: str) -> None:
     assert dots.tolist() == [12.0, 10.0, 20.0]
 
 
-def test_the_loss_by_hand(implementation: str) -> None:
-    arguments = two_levels()
+def test_the_loss_by_hand(place: Place) -> None:
+    arguments = place(two_levels())
     leaves = [arguments[name].requires_grad_() for name in ("values", "W", "target")]
     loss, errors, residual = prefix_loss(**arguments)
     assert loss.item() == 20.0 + 10.0 * 2.0
@@ -59,10 +63,10 @@ def test_the_loss_by_hand(implementation: str) -> None:
     assert d_target.tolist() == [[72.0, 84.0]]
 
 
-def test_one_level_is_the_squared_error_of_a_decode(implementation: str) -> None:
-    arguments = drawn(4, 3, 1)
+def test_one_level_is_the_squared_error_of_a_decode(place: Place) -> None:
+    arguments = place(drawn(4, 3, 1))
     leaves = [arguments[name].requires_grad_() for name in ("values", "W", "target")]
-    loss = prefix_loss(**{**arguments, "weights": ONE}).loss
+    loss = prefix_loss(**{**arguments, "weights": place(ONE)}).loss
     values, latents = arguments["values"].view(4, 3), arguments["latents"].view(4, 3)
     x_hat = sparse_decode(values, latents, arguments["W"])
     plain = (arguments["target"] - x_hat).square().sum()
@@ -73,16 +77,16 @@ def test_one_level_is_the_squared_error_of_a_decode(implementation: str) -> None
         torch.testing.assert_close(found, wanted)
 
 
-def test_more_levels_than_the_kernel_takes_still_run(implementation: str) -> None:
-    arguments = drawn(3, 8, 10)
+def test_more_levels_than_the_kernel_takes_still_run(place: Place) -> None:
+    arguments = place(drawn(3, 8, 10))
     found = raw.prefix_decode(**arguments)
     for ours, wanted in zip(found, reference.prefix_decode(**arguments), strict=True):
         torch.testing.assert_close(ours, wanted)
 
 
-def test_buffers_are_written_in_place_and_may_be_used_again(implementation: str) -> None:
-    arguments = drawn(5, 4, 3)
-    sources, residual = torch.empty(15, 6), torch.empty(5, 6)
+def test_buffers_are_written_in_place_and_may_be_used_again(place: Place) -> None:
+    arguments = place(drawn(5, 4, 3))
+    sources, residual = place((torch.empty(15, 6), torch.empty(5, 6)))
     for _ in range(2):
         found = raw.prefix_decode(**arguments, out_sources=sources, out_residual=residual)
         assert found.sources is sources

@@ -1,5 +1,8 @@
 """What is special to selections: ties, NaN, and use with a decode."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,6 +12,7 @@ from torch import Tensor
 from saetools_kernels import KernelInputError, aux_decode, bag_decode, batch_topk, threshold_rows
 from saetools_kernels.batch_topk import cpu, reference
 
+Place = Callable[[Any], Any]
 KINDS = ("distinct", "ties", "zeros", "nan", "infinite", "one row")
 
 
@@ -31,9 +35,9 @@ def matrix(kind: str, n: int, n_latents: int) -> Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("n_latents", "k"), [(40, 5), (130, 2)])
 def test_the_largest_of_a_batch_and_the_first_of_equals(
-    implementation: str, kind: str, n_latents: int, k: int
+    place: Place, kind: str, n_latents: int, k: int
 ) -> None:
-    x = matrix(kind, 3, n_latents)
+    x = place(matrix(kind, 3, n_latents))
     found, wanted = batch_topk(x, k), reference.batch_topk(x, k)
     for ours, theirs in zip(found, wanted, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
@@ -63,9 +67,9 @@ def test_a_batch_keeps_exactly_what_nothing_else_exceeds(
     assert torch.equal(bounds.diff(), torch.bincount(rows, minlength=n))
 
 
-def test_a_jumprelu_decodes_as_its_dense_form(implementation: str) -> None:
-    x = matrix("distinct", 4, 30).requires_grad_()
-    thresholds, W = torch.linspace(-1, 2, 30), torch.randn(30, 6)
+def test_a_jumprelu_decodes_as_its_dense_form(place: Place) -> None:
+    x = place(matrix("distinct", 4, 30)).requires_grad_()
+    thresholds, W = place((torch.linspace(-1, 2, 30), torch.randn(30, 6)))
     entries = threshold_rows(x, thresholds)
     x_hat = bag_decode(entries.values, entries.latents, entries.bounds, W)
     dense = (x * (x > thresholds)) @ W
@@ -75,11 +79,11 @@ def test_a_jumprelu_decodes_as_its_dense_form(implementation: str) -> None:
     torch.testing.assert_close(found, wanted)
 
 
-def test_nothing_above_is_an_empty_list(implementation: str) -> None:
-    entries = threshold_rows(torch.full((3, 5), float("nan")), torch.zeros(5))
+def test_nothing_above_is_an_empty_list(place: Place) -> None:
+    entries = threshold_rows(*place((torch.full((3, 5), float("nan")), torch.zeros(5))))
     assert entries.values.shape == entries.latents.shape == (0,)
     assert entries.bounds.tolist() == [0, 0, 0, 0]
-    assert batch_topk(torch.ones(2, 3), 0).bounds.tolist() == [0, 0, 0]
+    assert batch_topk(place(torch.ones(2, 3)), 0).bounds.tolist() == [0, 0, 0]
 
 
 def test_wrong_arguments_are_named() -> None:

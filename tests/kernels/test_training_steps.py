@@ -12,15 +12,18 @@ from saetools_kernels import use_implementation
 CPU = torch.device("cpu")
 
 
-def curve(step, *, widths: tuple[int, ...], n_steps: int) -> tuple[Tensor, State]:
-    """Losses of a tiny SAE on data that three directions make."""
+def curve(
+    step, *, widths: tuple[int, ...], n_steps: int, device: torch.device = CPU
+) -> tuple[Tensor, State]:
+    """Losses of a tiny SAE in float32 on data that three directions make."""
     generator = torch.Generator().manual_seed(1)
     directions = torch.randn(3, 8, generator=generator)
-    state = fresh_state(8, widths[-1], device=CPU)
+    state = fresh_state(8, widths[-1], device=device)
+    state.shadows.clear()  # the 16-bit copies that a GPU would compute with
     losses = []
     for _ in range(n_steps):
         x = torch.rand(3, 3, generator=generator) @ directions
-        losses.append(step(state, x, k=2, widths=widths))
+        losses.append(step(state, x.to(device), k=2, widths=widths))
     return torch.stack(losses), state
 
 
@@ -28,13 +31,13 @@ def curve(step, *, widths: tuple[int, ...], n_steps: int) -> tuple[Tensor, State
     ("widths", "n_steps"), [((8,), 30), ((2, 4, 8), 200)], ids=["topk", "matryoshka"]
 )
 def test_hundreds_of_steps_have_the_curve_of_the_references(
-    implementation: str, widths: tuple[int, ...], n_steps: int
+    implementation: str, device: torch.device, widths: tuple[int, ...], n_steps: int
 ) -> None:
     if os.environ.get("TRITON_INTERPRET") == "1" and implementation == "torch":
         pytest.skip("runs outside the interpreter")
-    found, state = curve(our_step, widths=widths, n_steps=n_steps)
+    found, state = curve(our_step, widths=widths, n_steps=n_steps, device=device)
     with use_implementation("reference"):
-        wanted, plain = curve(our_step, widths=widths, n_steps=n_steps)
+        wanted, plain = curve(our_step, widths=widths, n_steps=n_steps, device=device)
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
     for name, weights in state.weights.items():
         torch.testing.assert_close(weights, plain.weights[name], rtol=1e-2, atol=1e-3)
