@@ -173,7 +173,7 @@ class Exchanger:
         tokens, hf = batch.tokens, self._model.hf
         last = tokens.mask.sum(1) - 1
         # What a vocabulary makes of all other tokens would be thrown away.
-        wanted, column = last.unique(return_inverse=True)
+        wanted, column = torch.unique(last, return_inverse=True)
         kept = {"logits_to_keep": wanted} if _keeps_logits(hf) else {}
         with self._editing([self._known.facts[bases[i]].place for i in batch.places], new):
             logits: Tensor = hf(
