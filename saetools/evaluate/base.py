@@ -7,7 +7,7 @@ A metric is one file in `saetools/evaluate/metrics/`: a class that turns a `Metr
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
 from saetools.errors import FormatError
@@ -145,12 +145,14 @@ class Findings:
         measurements: its figures; none where it had to give up.
         curves: points to plot.
         tables: rows to read, e.g. one a concept.
+        left_out: figures that this SAE does not have, by name, and why.
         skipped: why it gave up, where only trying could show that it cannot be measured here.
     """
 
     measurements: tuple[Measurement, ...]
     curves: tuple[Curve, ...] = ()
     tables: tuple[Table, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
     skipped: str | None = None
 
 
@@ -160,10 +162,13 @@ class Metric(ABC):
     Attributes:
         figures: what it gives, apart from figures that depend on the SAE (one a width, say).
         needs: kind of model that it runs, with the corpus; None if the store is enough.
+        one_hook: why the SAE has to reconstruct the activation that it reads; None where the metric
+            knows what to do with a transcoder, which reconstructs another.
     """
 
     figures: ClassVar[tuple[Figure, ...]]
     needs: ClassVar[ModelKind | None] = None
+    one_hook: ClassVar[str | None] = "it does not say what it would mean of one"
 
     @abstractmethod
     def compute(self, ctx: MetricContext) -> Findings:

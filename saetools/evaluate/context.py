@@ -12,15 +12,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saetools.corpus import ConceptLabels, LabelledTexts, Question
-from saetools.errors import ConfigError, ShapeError
+from saetools.errors import ConfigError, HookNotFoundError, ShapeError
 from saetools.evaluate.concepts.choose import Chosen, choose_texts
 from saetools.evaluate.concepts.pooled import PooledTexts, TokenRows, pool_batches, pool_texts
 from saetools.models.base import SubjectModel
 from saetools.sae import SAE
-from saetools.store import ActivationStore
+from saetools.store import ActivationStore, StoreBatch
 from saetools.types import SparseLatents
 
-__all__ = ["EncodedBatch", "MetricContext", "Split", "store_hook"]
+__all__ = ["EncodedBatch", "MetricContext", "Split", "store_hook", "written_hook"]
 
 Split = Literal["held_out", "train", "all"]
 
@@ -29,9 +29,18 @@ _BATCH_TOKENS = 4096
 
 
 class EncodedBatch(NamedTuple):
-    """Consecutive tokens: activations, their latents, and document and row in the store of each."""
+    """Consecutive tokens: what is read and what is to be reconstructed of each, and where it is.
+
+    Args:
+        x: activations that the SAE reads.
+        target: those that it reconstructs: x, but for a transcoder.
+        latents: of x.
+        doc: document of each token.
+        row: row in the store of each.
+    """
 
     x: Float[Tensor, "n d_in"]
+    target: Float[Tensor, "n d_out"]
     latents: SparseLatents
     doc: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
@@ -104,10 +113,20 @@ class MetricContext:
         found = self.store.manifest.get("ctx_len")
         return None if found is None else int(found)
 
+    @property
+    def written(self) -> str:
+        """The hook whose activation the SAE reconstructs: `hook_name`, but for a transcoder."""
+        return written_hook(self.sae, self.store, reads=self.hook_name)
+
+    @property
+    def transcodes(self) -> bool:
+        """Whether the SAE reconstructs another activation than it reads."""
+        return self.written != self.hook_name
+
     @cached_property
-    def mean(self) -> Float[Tensor, " d_in"]:
-        """Mean activation of the whole store, the stand-in of mean ablation."""
-        moments = self.store.moments(self.hook_name)
+    def mean(self) -> Float[Tensor, " d_out"]:
+        """Mean of what is reconstructed over the whole store, the stand-in of mean ablation."""
+        moments = self.store.moments(self.written)
         return torch.as_tensor(moments.mean, dtype=torch.float32)
 
     @cached_property
@@ -167,14 +186,16 @@ class MetricContext:
         Latents are kept from one pass to the next while they fit in a quarter of a gibibyte, so
         several metrics cost one encoding.
         """
-        stream = self.store.stream(
-            split=self.split, batch_tokens=_BATCH_TOKENS, hook_name=self.hook_name
-        )
-        for number, batch in enumerate(stream):
+        targets = (batch.x for batch in self._stream(self.written)) if self.transcodes else None
+        for number, batch in enumerate(self._stream(self.hook_name)):
             x = batch.x.to(self.sae.device)
+            target = x if targets is None else next(targets).to(self.sae.device)
             with torch.no_grad():
                 latents = self._latents(number, x)
-            yield EncodedBatch(x, latents, np.asarray(batch.doc, dtype=np.int64), batch.row)
+            yield EncodedBatch(x, target, latents, np.asarray(batch.doc, dtype=np.int64), batch.row)
+
+    def _stream(self, hook_name: str) -> Iterator[StoreBatch]:
+        return self.store.stream(split=self.split, batch_tokens=_BATCH_TOKENS, hook_name=hook_name)
 
     def _rows_of(self, place: npt.NDArray[np.int64]) -> Iterator[TokenRows]:
         """Tokens of the documents that have a place, numbered by it."""
@@ -221,10 +242,45 @@ def store_hook(sae: SAE, store: ActivationStore) -> str:
             f"the SAE reads {wanted or 'an unknown hook'}, but {store.path} holds "
             f"{', '.join(store.hook_names)}; harvest that hook, or use the SAE's own store"
         )
-    width = store.width(wanted)
-    if width != sae.config.d_in:
-        raise ShapeError(
-            f"the SAE reads activations of width {sae.config.d_in}, but {wanted} in {store.path} "
-            f"has width {width}; use the store that the SAE was trained on"
-        )
+    _check_width(store, "reads", sae.config.d_in, str(wanted))
     return str(wanted)
+
+
+def written_hook(sae: SAE, store: ActivationStore, *, reads: str) -> str:
+    """The hook of the store whose activation the SAE reconstructs.
+
+    Args:
+        reads: the hook that it reads, which it also writes unless it is a transcoder.
+
+    Raises:
+        ConfigError: it does not say which hook it writes, or the store does not have it.
+        ShapeError: it has another width.
+    """
+    asked = sae.target_hook_name
+    if asked is None and sae.d_out == sae.config.d_in:
+        return reads
+    if asked is None:
+        raise ConfigError(
+            f"this {sae.config.type} writes activations of width {sae.d_out} and does not say of "
+            "which hook; set target_hook_name in its config"
+        )
+    try:
+        found = store.find_hook(asked)
+    except HookNotFoundError as error:
+        raise ConfigError(
+            f"this {sae.config.type} writes {asked}, but {store.path} holds "
+            f"{', '.join(store.hook_names)}; harvest both hooks, or use the SAE's own store"
+        ) from error
+    _check_width(store, "writes", sae.d_out, found)
+    return found
+
+
+def _check_width(
+    store: ActivationStore, verb: Literal["reads", "writes"], width: int, hook_name: str
+) -> None:
+    has = store.width(hook_name)
+    if has != width:
+        raise ShapeError(
+            f"the SAE {verb} activations of width {width}, but {hook_name} in {store.path} "
+            f"has width {has}; use the store that the SAE was trained on"
+        )

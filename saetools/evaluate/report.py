@@ -27,7 +27,7 @@ class EvaluationReport:
         rows: the figures, in the order of the metrics.
         curves: points to plot.
         tables: details, e.g. a row a concept.
-        skipped: metrics that could not run, and why.
+        skipped: metrics that could not run, and figures that the SAE does not have, and why.
         about: SAE, store, split and seed that the figures belong to.
     """
 
@@ -138,9 +138,11 @@ class EvaluationReport:
         about = self.about
         if not about:
             return "Evaluation"
+        target = about.get("target_hook_name")
+        to = "" if target is None else f" to {target}"
         return (
             f"{about['sae']['type']}, {about['sae']['n_latents']:,} latents at {about['hook_name']}"
-            f" on {about['n_docs']:,} documents ({about['split']})"
+            f"{to} on {about['n_docs']:,} documents ({about['split']})"
         )
 
     def _cells(self) -> list[tuple[str, ...]]:

@@ -38,11 +38,14 @@ def evaluate(
     concepts: ConceptLabels | None = None,
     questions: Iterable[Question] = (),
 ) -> EvaluationReport:
-    """Measure an SAE.
+    """Measure an SAE, or a transcoder against the activation that it writes.
+
+    Metrics that mean nothing of a transcoder are left out with the reason, even where they were
+    asked for by name.
 
     Args:
         sae: a trained SAE.
-        store: activations of the hook that it reads.
+        store: activations of the hook that it reads, and of the one that it writes.
         model: subject model, for metrics that run it.
         corpus: what the store was harvested from, for the same metrics.
         metrics: names of metrics, run in this order; None: all that apply, the others are left
@@ -69,11 +72,6 @@ def evaluate(
     """
     if split not in _SPLITS:
         raise ConfigError(f"evaluate: no split {split!r}; choose among {', '.join(_SPLITS)}")
-    if sae.target_hook_name is not None:
-        raise ConfigError(
-            f"evaluate: this {sae.config.type} reconstructs {sae.target_hook_name} and not what it "
-            "reads, and no metric measures that yet; compare sae(x) with rows of that hook"
-        )
     if concepts is not None and len(concepts) != store.n_tokens:
         raise ShapeError(
             f"evaluate: concepts label {len(concepts):,} rows, but {store.path} has "
@@ -106,6 +104,7 @@ def evaluate(
         if found.skipped is not None:
             logger.info("metric %s gave up: %s", name, found.skipped)
             skipped[name] = found.skipped
+        skipped |= found.left_out
     return EvaluationReport(
         rows=tuple(row for found in findings.values() for row in found.measurements),
         curves=tuple(curve for found in findings.values() for curve in found.curves),
@@ -118,20 +117,33 @@ def evaluate(
 def _choose(
     ctx: MetricContext, names: Sequence[str] | None
 ) -> tuple[dict[str, Metric], dict[str, str]]:
-    """Metrics to run, and those left out with the reason; one asked for by name must run."""
+    """Metrics to run, and those left out with the reason.
+
+    One asked for by name must run, unless nothing could make it measure this SAE.
+    """
     chosen: dict[str, Metric] = {}
     skipped: dict[str, str] = {}
     for name in METRICS.names() if names is None else dict.fromkeys(names):
         metric = METRICS.get(name)()
-        why_not = metric.missing(ctx)
+        never = _not_of_transcoders(metric, ctx)
+        why_not = never or metric.missing(ctx)
         if why_not is None:
             chosen[name] = metric
-        elif names is None:
+        elif names is None or never:
             logger.info("metric %s is left out: %s", name, why_not)
             skipped[name] = why_not
         else:
             raise ConfigError(f"the metric '{name}' cannot run: {why_not}")
     return chosen, skipped
+
+
+def _not_of_transcoders(metric: Metric, ctx: MetricContext) -> str | None:
+    if metric.one_hook is None or not ctx.transcodes:
+        return None
+    return (
+        f"it is not defined for a transcoder, which reads {ctx.hook_name} and writes "
+        f"{ctx.written}: {metric.one_hook}"
+    )
 
 
 def _parts(findings: dict[str, Findings]) -> dict[str, dict[str, list[str]]]:
@@ -156,6 +168,7 @@ def _about(ctx: MetricContext, metrics: list[str]) -> dict[str, Any]:
     return {
         "sae": ctx.sae.config.model_dump(),
         "hook_name": ctx.hook_name,
+        **({"target_hook_name": ctx.written} if ctx.transcodes else {}),
         "model": manifest.get("model", {}).get("name"),
         "corpus": manifest.get("corpus", {}).get("name"),
         "split": ctx.split,

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _FORMAT = "saetools-evaluations/1"
 _AT_WIDTH = re.compile(r"(.+)_at_(\d+)")
-_SHARED = ("model", "corpus", "hook_name", "split", "n_docs")
+_SHARED = ("model", "corpus", "hook_name", "target_hook_name", "split", "n_docs")
 _SPLITS = {"held_out": "held-out", "train": "training", "all": "all"}
 _OTHERS = "other figures"
 
@@ -130,6 +130,7 @@ def _facts(reports: Mapping[str, EvaluationReport]) -> list[tuple[str, str]]:
         ("Model", same.get("model")),
         ("Corpus", same.get("corpus")),
         ("Hook", same.get("hook_name")),
+        ("Writes", same.get("target_hook_name")),
     ]
     if "n_docs" in same and "split" in same:
         split = _SPLITS.get(same["split"], same["split"])

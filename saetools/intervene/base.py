@@ -5,6 +5,7 @@ This file edits nothing by itself; `steer`, `ablate` and `splice` do.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,12 @@ __all__ = [
     "RowEdit",
     "Site",
     "activations_of",
+    "asked_hook",
     "check_latents",
+    "check_trained_on",
     "edit_content_rows",
     "find_site",
+    "hook_of_width",
     "per_latent",
 ]
 
@@ -59,25 +63,58 @@ def find_site(
         HookNotFoundError: the model lacks the hook.
         ShapeError: the hook has another width than the SAE.
     """
+    asked = asked_hook(sae, hook_name)
+    if sae.target_hook_name is not None or sae.d_out != sae.config.d_in:
+        raise ConfigError(
+            f"{_spell(sae)} reads {asked} and writes {sae.target_hook_name or 'another hook'}: its "
+            "decoder does not act where it reads, so it cannot be steered or ablated there; use an "
+            "SAE that reconstructs what it reads"
+        )
+    found = hook_of_width(model, sae, asked, verb="reads", width=sae.config.d_in)
+    check_trained_on(model, sae, strict=strict)
+    return Site(model, sae, found)
+
+
+def asked_hook(sae: SAE, hook_name: str | None) -> str:
+    """The hook that was asked for, or the one that the SAE was trained to read.
+
+    Raises:
+        ConfigError: neither is known.
+    """
     asked = hook_name or sae.meta.get("hook_name")
     if asked is None:
         raise ConfigError(
             f"no hook to act on: {_spell(sae)} does not say where it was trained and no hook_name "
             "was given; pass hook_name='blocks.<layer>.hook_resid_post' or the like"
         )
-    if sae.target_hook_name is not None or sae.d_out != sae.config.d_in:
-        raise ConfigError(
-            f"{_spell(sae)} reads {asked} and writes {sae.target_hook_name or 'another hook'}: its "
-            "decoder does not act where it reads, so it cannot be steered, ablated or spliced "
-            "there; use an SAE that reconstructs what it reads"
-        )
-    found = model.resolve(asked)
-    width, d_in = model.width(found), sae.config.d_in
-    if width != d_in:
+    return str(asked)
+
+
+def hook_of_width(
+    model: SubjectModel, sae: SAE, hook_name: str, *, verb: Literal["reads", "writes"], width: int
+) -> str:
+    """The canonical name of a hook of the model, once its width is the SAE's.
+
+    Raises:
+        HookNotFoundError: the model lacks it.
+        ShapeError: it has another width.
+    """
+    found = model.resolve(hook_name)
+    has = model.width(found)
+    if has != width:
         raise ShapeError(
-            f"{_spell(sae)} reads activations of width {d_in}, but {found} of {model.name} has "
-            f"width {width}; use the hook and the model that the SAE was trained on"
+            f"{_spell(sae)} {verb} activations of width {width}, but {found} of {model.name} has "
+            f"width {has}; use the hook and the model that the SAE was trained on"
         )
+    return found
+
+
+def check_trained_on(model: SubjectModel, sae: SAE, *, strict: bool) -> None:
+    """Refuse another model than the one that the SAE says it was trained on, if `strict`.
+
+    Raises:
+        ConfigError: it is another one.
+    """
     trained_on = _trained_on(sae)
     if strict and trained_on is not None and trained_on != model.fingerprint:
         raise ConfigError(
@@ -85,7 +122,6 @@ def find_site(
             f"{model.name} has {model.fingerprint}; load the SAE's own model, or pass strict=False "
             "if the other weights are meant"
         )
-    return Site(model, sae, found)
 
 
 def check_latents(sae: SAE, latents: Iterable[int]) -> Int[Tensor, " m"]:

@@ -149,15 +149,34 @@ class ActivationStore:
         edges = np.searchsorted(doc, np.arange(self.n_docs + 1))
         return np.stack([edges[:-1], edges[1:]], axis=1).astype(np.int64)
 
+    def find_hook(self, hook_name: str | None) -> str:
+        """The name under which the store has a hook, which may be spelled in another way.
+
+        Raises:
+            HookNotFoundError: it does not have it.
+        """
+        if hook_name is None:
+            return self.hook_name
+        if hook_name in self.hook_names:
+            return hook_name
+        for canonical, aliases in self.manifest.get("aliases", {}).items():
+            if hook_name in aliases and canonical in self.hook_names:
+                return str(canonical)
+        close = nearest(hook_name, self.hook_names)
+        raise HookNotFoundError(
+            f"{self.path} has no activations at '{hook_name}'; it holds "
+            f"{', '.join(self.hook_names)} (nearest: {', '.join(close)}); harvest that hook"
+        )
+
     def width(self, hook_name: str | None = None) -> int:
         """Width of the activations at a hook (the first one by default)."""
-        return int(self.manifest["widths"][self._hook(hook_name)])
+        return int(self.manifest["widths"][self.find_hook(hook_name)])
 
     def rows(
         self, start: SupportsIndex, stop: SupportsIndex, *, hook_name: str | None = None
     ) -> Float[Tensor, "n d_in"]:
         """Activations of rows `start` to `stop` (excluded), as float32."""
-        return self._hook_rows(self._hook(hook_name)).floats(*self._span(start, stop))
+        return self._hook_rows(self.find_hook(hook_name)).floats(*self._span(start, stop))
 
     def columns(self, start: SupportsIndex, stop: SupportsIndex) -> TokenColumns:
         """Token ids, documents and positions of rows `start` to `stop` (excluded)."""
@@ -170,7 +189,7 @@ class ActivationStore:
     def moments(self, hook_name: str | None = None) -> Moments:
         """Count, mean, variance and norms of all rows of a hook, held-out ones included."""
         slot = int(self.file.attrs["committed"][2]) % 2
-        return read_moments(self.file, self._hook(hook_name), count=self.n_tokens, slot=slot)
+        return read_moments(self.file, self.find_hook(hook_name), count=self.n_tokens, slot=slot)
 
     def precision_error(self, hook_name: str | None = None) -> float:
         """Share of the variance that storing in `dtype` lost, 0 upwards; lower is better.
@@ -196,7 +215,7 @@ class ActivationStore:
         self, *, split: Split = "all", batch_tokens: int = 4096, hook_name: str | None = None
     ) -> Iterator[StoreBatch]:
         """Rows of a split in file order, read `batch_tokens` at a time."""
-        rows = self._hook_rows(self._hook(hook_name))
+        rows = self._hook_rows(self.find_hook(hook_name))
         wanted = self._wanted_docs(split)
         for start in range(0, self.n_tokens, batch_tokens):
             stop = min(start + batch_tokens, self.n_tokens)
@@ -233,7 +252,7 @@ class ActivationStore:
             pin_memory: batches in page-locked memory, for `x.to(device, non_blocking=True)`; has
                 no effect where there is no CUDA device.
         """
-        rows = self._hook_rows(self._hook(hook_name))
+        rows = self._hook_rows(self.find_hook(hook_name))
         wanted, size, counts = self._wanted_docs(split), self._chunk_rows, self._row_counts(split)
         # Memory that is used again is faster than new memory, which has to be zeroed.
         pools: dict[int, Tensor] = {}
@@ -365,20 +384,6 @@ class ActivationStore:
 
     def _dataset_rows(self, dataset: str) -> DatasetRows:
         return DatasetRows(self.file[dataset], self._raw, n_rows=self.n_tokens)
-
-    def _hook(self, hook_name: str | None) -> str:
-        if hook_name is None:
-            return self.hook_name
-        if hook_name in self.hook_names:
-            return hook_name
-        for canonical, aliases in self.manifest.get("aliases", {}).items():
-            if hook_name in aliases and canonical in self.hook_names:
-                return str(canonical)
-        close = nearest(hook_name, self.hook_names)
-        raise HookNotFoundError(
-            f"{self.path} has no activations at '{hook_name}'; it holds "
-            f"{', '.join(self.hook_names)} (nearest: {', '.join(close)}); harvest that hook"
-        )
 
     def _texts(self, name: str) -> list[str]:
         texts: list[str] = self.file[f"documents/{name}"].asstr()[: self.n_docs].tolist()

@@ -1,5 +1,6 @@
 """Attributes have known latents: exchanging them moves the attribute and leaves the others."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import saetools as st
+from saetools import progress
 from saetools.corpus import Question
 from saetools.errors import ConfigError
 from saetools.evaluate import evaluate
 from saetools.evaluate.metrics.ravel import Ravel
 from saetools.evaluate.ravel import RavelConfig, ravel
+from saetools.evaluate.ravel.exchange import Exchanger
 from saetools.evaluate.ravel.facts import known_facts
 from saetools.evaluate.ravel.masks import variance_between
 from saetools.evaluate.ravel.pairs import attribute_pairs, split_entities
@@ -236,3 +239,72 @@ def test_variance_between_groups_is_that_of_numpy() -> None:
     means = np.stack([rows[kept == group].mean(0) for group in kept])
     assert np.allclose(found[:7], ((means - rows.mean(0)) ** 2).mean(0))
     assert np.allclose(found[7:], 0)
+
+
+def exchanger_of(model: LanguageModel, sae: SAE) -> Exchanger:
+    known = known_facts(model, HOOK, questions(), limit=1000, seed=0)
+    with progress.task("test") as task:
+        return Exchanger(model, sae, HOOK, known, keep_error=False, task=task)
+
+
+def test_what_was_said_is_kept_and_is_what_the_model_says_again(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sae = attribute_sae(mix=1.0)
+    exchanger = exchanger_of(model, sae)
+    known = known_facts(model, HOOK, questions(), limit=1000, seed=0)
+    train, _ = split_entities(known.facts, train_fraction=0.7, seed=1)
+    pairs = attribute_pairs(known.facts, "craft", train, n=200, seed=0)
+    mask = torch.zeros(16)
+    mask[4:6] = 1.0
+    found = exchanger.right(pairs, exchanger.masked(mask))
+    assert 0 < found.sum() < len(pairs)
+    by_hand = []
+    for pair in pairs:
+        z_base, z_source = (sae.encode(known.x[[i]]).dense() for i in (pair.base, pair.source))
+        new = ((1 - mask) * z_base + mask * z_source) @ sae.W_dec + sae.b_dec
+        fact = known.facts[pair.base]
+
+        def put(x: torch.Tensor, _content: torch.Tensor, at=fact.place, new=new) -> torch.Tensor:
+            return torch.cat([x[:, :at], new.detach()[None], x[:, at + 1 :]], dim=1)
+
+        with model.editing({HOOK: put}):
+            said = model.logits(model.tokenize([fact.ids]))[0, -1].argmax()
+        by_hand.append(int(said) == pair.answer)
+    assert found.tolist() == by_hand
+    monkeypatch.setattr(model.hf, "forward", None)
+    assert (exchanger.right(pairs, exchanger.masked(mask)) == found).all(), "without the model"
+
+
+def test_the_bar_counts_pairs_up_to_its_total(
+    model: LanguageModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress.use("jsonl"):
+        ravel(model, attribute_sae(), questions(), config=FAST)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    bar = [line for line in lines if line["task"] == "ravel"]
+    assert len(bar) > 5
+    assert {line["unit"] for line in bar} == {"pairs"}
+    assert bar[-1]["done"] == bar[-1]["total"] > 0
+    assert {line.get("attribute") for line in bar} == {None, "country", "craft"}
+
+
+def test_an_interrupted_measurement_leaves_the_model_as_it_was(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = Exchanger._answered
+
+    def interrupted(self: Exchanger, n_pairs: int) -> None:
+        answered(self, n_pairs)
+        if self.n_answered > 300:
+            raise KeyboardInterrupt
+
+    tokens = model.tokenize([questions()[0].prompt])
+    before = model.logits(tokens)
+    monkeypatch.setattr(Exchanger, "_answered", interrupted)
+    model.hf.train()
+    with pytest.raises(KeyboardInterrupt):
+        ravel(model, attribute_sae(), questions(), config=FAST)
+    assert all(module.training for module in model.hf.modules())
+    model.hf.eval()
+    assert torch.equal(model.logits(tokens), before)

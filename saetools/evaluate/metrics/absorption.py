@@ -63,6 +63,7 @@ class Absorption(Metric):
 
     figures = (_FULL, _FRACTION, _HOLE, _SPLIT, _CONCEPTS)
     needs = "language_model"
+    one_hook = "it asks what latents add to the activation that its probes read"
 
     def missing(self, ctx: MetricContext) -> str | None:
         """Say that there is neither a planted hierarchy nor a vocabulary of words."""

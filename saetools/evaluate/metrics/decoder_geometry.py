@@ -8,6 +8,7 @@
 Rows close to each other are one concept split in two, or one learned twice; SAEBench (Karvonen et
 al. 2025, arXiv:2503.09532) reports both statistics. Random unit rows have a greatest cosine too,
 about √(2 ln n_latents / d_in), so compare dictionaries of one size only.
+A transcoder's rows lie in two spaces, so it has no encoder_decoder_cosine.
 
 The standard errors say how much the means over this dictionary's latents would move if latents were
 drawn anew; there are no documents here.
@@ -58,23 +59,28 @@ class DecoderGeometry(Metric):
     """Greatest cosines among decoder rows, and of encoder rows with their decoder rows."""
 
     figures = (_MAX, _MAX_P99, _DUPLICATES, _TIED)
+    one_hook = None
 
     def compute(self, ctx: MetricContext) -> Findings:
         """Measure; curves `decoder_max_cosine` and `encoder_decoder_cosine` count latents."""
         sae = ctx.sae
         with torch.no_grad():
             closest: Floats = max_cosines(sae.W_dec).double().cpu().numpy()
-            tied_cosines = torch.nn.functional.cosine_similarity(sae.W_enc_rows, sae.W_dec, dim=1)
-        tied: Floats = tied_cosines.clamp(-1.0, 1.0).double().cpu().numpy()
         rows = (
             _MAX.measured(closest.mean(), stderr=_stderr(closest)),
             _MAX_P99.measured(np.quantile(closest, 0.99)),
             _DUPLICATES.measured(
                 (closest > _DUPLICATE).mean(), stderr=_stderr((closest > _DUPLICATE).astype(float))
             ),
-            _TIED.measured(tied.mean(), stderr=_stderr(tied)),
         )
-        return Findings(rows, (_curve(_MAX, closest), _curve(_TIED, tied)))
+        if ctx.transcodes:
+            why = f"encoder rows live at {ctx.hook_name}, decoder rows at {ctx.written}"
+            return Findings(rows, (_curve(_MAX, closest),), left_out={_TIED.name: why})
+        with torch.no_grad():
+            cosines = torch.nn.functional.cosine_similarity(sae.W_enc_rows, sae.W_dec, dim=1)
+        tied: Floats = cosines.clamp(-1.0, 1.0).double().cpu().numpy()
+        tied_row = _TIED.measured(tied.mean(), stderr=_stderr(tied))
+        return Findings((*rows, tied_row), (_curve(_MAX, closest), _curve(_TIED, tied)))
 
 
 def max_cosines(rows: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:

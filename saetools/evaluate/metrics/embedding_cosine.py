@@ -17,12 +17,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saetools import progress
-from saetools.evaluate.base import METRICS, Figure, Findings, Metric
+from saetools.evaluate.base import METRICS, Figure, Findings
 from saetools.evaluate.bootstrap import Floats, mean_stderr, ratio_stderr
 from saetools.evaluate.context import MetricContext
 from saetools.evaluate.documents import document_batches
-from saetools.evaluate.replace import replaced_by
-from saetools.intervene import splice
+from saetools.evaluate.spliced import SplicedMetric, constant_edits, spliced_edits
 from saetools.models.base import TextEncoder
 
 __all__ = ["EmbeddingCosine", "neighbour_overlap"]
@@ -54,7 +53,7 @@ _OVERLAP_FLOOR = Figure(
 
 
 @METRICS.register("embedding_cosine")
-class EmbeddingCosine(Metric):
+class EmbeddingCosine(SplicedMetric):
     """Cosine and neighbours of final embeddings, against mean ablation as the floor."""
 
     figures = (_COSINE, _FLOOR, _RECOVERED, _OVERLAP, _OVERLAP_FLOOR)
@@ -123,13 +122,14 @@ def _embeddings(ctx: MetricContext) -> tuple[Tensor, Tensor, Tensor]:
     batches = document_batches(
         model, [texts[doc] for doc in docs], ctx_len=ctx.ctx_len, batch_tokens=_BATCH_TOKENS
     )
+    on_reconstruction, on_mean = spliced_edits(ctx), constant_edits(ctx)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     with progress.task("embeddings", total=len(docs), unit="documents") as task, torch.no_grad():
         for batch in batches:
             clean = model.embed(batch.tokens)
-            with splice(model, ctx.sae, hook_name=ctx.hook_name):
+            with model.editing(on_reconstruction):
                 spliced = model.embed(batch.tokens)
-            with model.editing({ctx.hook_name: replaced_by(ctx.mean)}):
+            with model.editing(on_mean):
                 floor = model.embed(batch.tokens)
             parts.append((clean.cpu(), spliced.cpu(), floor.cpu()))
             task.advance(len(batch.places))

@@ -11,6 +11,10 @@ in nats a token; a score is NaN where its floor is no worse than the clean model
 zero are the field's (SAEBench, Karvonen et al. 2025, arXiv:2503.09532) and are flattered by how
 badly a model runs on zeros; replacing every activation by the mean vector is the fairer floor.
 
+A transcoder (Dunefsky et al. 2024, arXiv:2406.11944) reads one activation and is spliced where it
+writes another, in the same forward pass; zero and mean are then those of what it writes: of a
+transcoder of an MLP, the MLP left out and its mean output.
+
 All three replacements leave special tokens (BOS, EOS) and padding alone, since their activations
 can be tens of times longer and no SAE of this package is trained on them. With
 `LossRecovered(special_tokens="replaced")` special tokens are replaced too, for comparisons with
@@ -18,6 +22,7 @@ evaluators that do so: an SAE then answers for rows that it has never seen.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -27,13 +32,13 @@ from torch import Tensor
 
 from saetools import progress
 from saetools.errors import ConfigError
-from saetools.evaluate.base import METRICS, Figure, Findings, Measurement, Metric
+from saetools.evaluate.base import METRICS, Figure, Findings, Measurement
 from saetools.evaluate.bootstrap import Floats, ratio_stderr
 from saetools.evaluate.context import MetricContext
 from saetools.evaluate.documents import DocumentBatch, document_batches
-from saetools.evaluate.replace import everywhere, replaced_by
-from saetools.intervene.base import edit_content_rows, find_site
-from saetools.models.base import Edit, LanguageModel
+from saetools.evaluate.replace import everywhere
+from saetools.evaluate.spliced import Edits, SplicedMetric, constant_edits, spliced_edits
+from saetools.models.base import LanguageModel
 
 __all__ = ["LossRecovered", "SpecialTokens"]
 
@@ -88,7 +93,7 @@ _KL_RECOVERED = {
 
 
 @METRICS.register("loss_recovered")
-class LossRecovered(Metric):
+class LossRecovered(SplicedMetric):
     """Cross-entropy and KL on the reconstruction, between the clean model and two floors.
 
     Args:
@@ -119,17 +124,21 @@ class LossRecovered(Metric):
         docs = ctx.model_docs
         names = (*_CONDITIONS, *(f"kl_{name}" for name in _KL), "tokens")
         sums = {name: np.zeros(len(docs)) for name in names}
-        edits = _edits(ctx, model)
+        edits = {
+            "spliced": spliced_edits(ctx),
+            "zero": constant_edits(ctx, torch.zeros_like(ctx.mean)),
+            "mean": constant_edits(ctx),
+        }
         batches = document_batches(
             model, [texts[doc] for doc in docs], ctx_len=ctx.ctx_len, batch_tokens=_BATCH_TOKENS
         )
         with progress.task("loss", total=len(docs), unit="documents") as task, torch.no_grad():
             for batch in batches:
+                replacing = edits
                 if self._special_tokens == "replaced":
-                    replacing = {n: everywhere(e, batch.tokens.mask) for n, e in edits.items()}
-                else:
-                    replacing = edits
-                for name, values in _run(model, ctx.hook_name, batch, replacing).items():
+                    mask = batch.tokens.mask
+                    replacing = {name: _widened(part, mask) for name, part in edits.items()}
+                for name, values in _run(model, batch, replacing).items():
                     sums[name][batch.places] = values
                 task.advance(len(batch.places))
         return _findings(sums, ctx.seed)
@@ -142,29 +151,20 @@ class _Run(NamedTuple):
     losses: Float[Tensor, "batch pos1"]
 
 
-def _edits(ctx: MetricContext, model: LanguageModel) -> dict[str, Edit]:
-    """What is put in the place of the activation, by condition."""
-    site = find_site(model, ctx.sae, hook_name=ctx.hook_name)
-
-    def spliced(x: Tensor, where: Tensor) -> Tensor:
-        return edit_content_rows(x, where, site.sae, device=site.sae.device)
-
-    return {
-        "spliced": spliced,
-        "zero": replaced_by(torch.zeros_like(ctx.mean)),
-        "mean": replaced_by(ctx.mean),
-    }
+def _widened(edits: Edits, mask: Bool[Tensor, "batch pos"]) -> Edits:
+    """The same edits at every token of `mask`, special ones included."""
+    return {hook_name: everywhere(edit, mask) for hook_name, edit in edits.items()}
 
 
 def _run(
-    model: LanguageModel, hook_name: str, batch: DocumentBatch, edits: dict[str, Edit]
+    model: LanguageModel, batch: DocumentBatch, edits: Mapping[str, Edits]
 ) -> dict[str, Floats]:
     """Sums over the real next tokens of each document, by condition."""
     real = batch.tokens.mask[:, 1:]
     clean = _forward(model, batch)
     by_token = {"clean": clean.losses, "tokens": torch.ones_like(clean.losses)}
-    for name, edit in edits.items():
-        with model.editing({hook_name: edit}):
+    for name, part in edits.items():
+        with model.editing(part):
             found = _forward(model, batch)
         kl = (clean.log_probs.exp() * (clean.log_probs - found.log_probs)).sum(-1)
         by_token |= {name: found.losses, f"kl_{name}": kl.clamp_min(0.0)}

@@ -68,6 +68,7 @@ class Ravel(Metric):
 
     figures = (*_FIGURES.values(), _ATTRIBUTES, _KNOWN)
     needs = "language_model"
+    one_hook = "it puts what is decoded where the SAE reads"
 
     def __init__(self, config: RavelConfig | None = None) -> None:
         self._config = config or RavelConfig()

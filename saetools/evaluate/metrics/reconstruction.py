@@ -23,6 +23,8 @@ libraries print:
   the origin (Karvonen et al. 2025, arXiv:2503.09532; read in its code). It is a defect and has no
   name here.
 
+For a transcoder x is the activation that it writes, and x_hat what it makes of the one it reads.
+
 For each narrower width of a Matryoshka SAE every figure comes once more, as `<figure>_at_<width>`.
 """
 
@@ -91,6 +93,7 @@ class Reconstruction(Metric):
     """Squared error, cosine and length of the reconstruction."""
 
     figures = tuple(_FIGURES.values())
+    one_hook = None
 
     def compute(self, ctx: MetricContext) -> Findings:
         """Measure; every figure once more for each narrower width of a Matryoshka SAE."""
@@ -121,16 +124,16 @@ class _Rows:
 
     def __init__(self, ctx: MetricContext) -> None:
         self._centre = ctx.mean.to(ctx.sae.device)
-        self._offset: Floats = np.zeros(ctx.sae.config.d_in)  # Σ(x − centre) over all tokens
+        self._offset: Floats = np.zeros(ctx.sae.d_out)  # Σ(x − centre) over all tokens
         self.tokens, self.square, self.raw_square = (np.zeros(ctx.store.n_docs) for _ in range(3))
 
     def add(self, batch: EncodedBatch) -> None:
         """Add a batch of tokens."""
-        centred = batch.x - self._centre
+        centred = batch.target - self._centre
         self._offset += _column_sums(centred)
         self.tokens += np.bincount(batch.doc, minlength=len(self.tokens))
         self.square += _by_doc(centred.square().sum(-1), batch.doc, len(self.tokens))
-        self.raw_square += _by_doc(batch.x.square().sum(-1), batch.doc, len(self.tokens))
+        self.raw_square += _by_doc(batch.target.square().sum(-1), batch.doc, len(self.tokens))
 
     @property
     def variance(self) -> float:
@@ -143,13 +146,13 @@ class _WidthSums:
 
     def __init__(self, ctx: MetricContext) -> None:
         self._centre = ctx.mean.to(ctx.sae.device)
-        self.residual: Floats = np.zeros(ctx.sae.config.d_in)  # Σ(x − x_hat) over all tokens
+        self.residual: Floats = np.zeros(ctx.sae.d_out)  # Σ(x − x_hat) over all tokens
         names = ("error", "error_share", "cosine", "norm_ratio", "product", "square_hat")
         self.by_doc = {name: np.zeros(ctx.store.n_docs) for name in names}
 
     def add(self, batch: EncodedBatch, x_hat: Tensor) -> None:
         """Add a batch of tokens and their reconstructions."""
-        x = batch.x
+        x = batch.target
         tiny = torch.finfo(x.dtype).tiny
         error = (x - x_hat).square().sum(-1)
         product = (x * x_hat).sum(-1)

@@ -25,12 +25,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saetools import progress
-from saetools.evaluate.base import METRICS, Figure, Findings, Metric
+from saetools.evaluate.base import METRICS, Figure, Findings
 from saetools.evaluate.bootstrap import Floats, mean_stderr, ratio_stderr
 from saetools.evaluate.context import MetricContext
 from saetools.evaluate.documents import document_batches
-from saetools.evaluate.replace import replaced_by
-from saetools.intervene import splice
+from saetools.evaluate.spliced import SplicedMetric, constant_edits, spliced_edits
 from saetools.models.base import TextEncoder
 
 __all__ = ["Retrieval", "halves", "ranks"]
@@ -74,7 +73,7 @@ Text = str | tuple[int, ...]
 
 
 @METRICS.register("retrieval")
-class Retrieval(Metric):
+class Retrieval(SplicedMetric):
     """Rank of a document's second half, asked by its first half, clean and spliced."""
 
     figures = (*_MRR.values(), *_RECALL.values(), _RECOVERED)
@@ -150,13 +149,14 @@ def _embeddings(ctx: MetricContext) -> dict[str, tuple[Tensor, Tensor]]:
     assert isinstance(model, TextEncoder)
     texts = [pair[0] for pair in pairs] + [pair[1] for pair in pairs]
     batches = document_batches(model, texts, ctx_len=ctx.ctx_len, batch_tokens=_BATCH_TOKENS)
+    on_reconstruction, on_mean = spliced_edits(ctx), constant_edits(ctx)
     parts: dict[str, list[Tensor]] = {name: [] for name in _CONDITIONS}
     with progress.task("retrieval", total=len(texts), unit="texts") as task, torch.no_grad():
         for batch in batches:
             parts["clean"].append(model.embed(batch.tokens).cpu())
-            with splice(model, ctx.sae, hook_name=ctx.hook_name):
+            with model.editing(on_reconstruction):
                 parts["spliced"].append(model.embed(batch.tokens).cpu())
-            with model.editing({ctx.hook_name: replaced_by(ctx.mean)}):
+            with model.editing(on_mean):
                 parts["mean"].append(model.embed(batch.tokens).cpu())
             task.advance(len(batch.places))
     back = torch.as_tensor(np.argsort(np.concatenate([batch.places for batch in batches])))

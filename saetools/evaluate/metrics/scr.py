@@ -75,6 +75,7 @@ class SpuriousRemoval(PairMetric):
     """How far a biased probe is unbiased by switching off the spurious concept's latents."""
 
     figures = (*_SCR.values(), _MEAN, _BIASED, _CLEAN)
+    one_hook = "it takes latents off the activation that its probes read"
 
     def compute(self, ctx: MetricContext) -> Findings:
         """Measure; the table `scr` has a row for each pair."""

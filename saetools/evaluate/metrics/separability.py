@@ -60,6 +60,7 @@ class Separability(ConceptMetric):
     """Jensen–Shannon distances between concepts in single units, chance subtracted."""
 
     figures = tuple(_FIGURES.values())
+    one_hook = None
 
     def missing(self, ctx: MetricContext) -> str | None:
         """Say what is lacking: also two groups of texts with exactly one concept or none."""

@@ -65,6 +65,7 @@ class SparseProbing(ConceptMetric):
     """Concepts read from 1, 2, 5 and 16 latents, with four baselines."""
 
     figures = tuple(_FIGURES.values())
+    one_hook = None
 
     def compute(self, ctx: MetricContext) -> Findings:
         """Measure; the table `sparse_probing` has a row for each concept."""

@@ -56,6 +56,7 @@ class Sparsity(Metric):
     """Active latents a token, dead and dense latents, and the histogram of firing rates."""
 
     figures = (_L0, *_QUANTILES.values(), _DEAD, _DENSE_FRACTION, _TOKENS)
+    one_hook = None
 
     def compute(self, ctx: MetricContext) -> Findings:
         """Measure; the curve `log10_firing_rate` counts live latents by firing rate."""

@@ -47,6 +47,7 @@ class FeatureStability(Metric):
     """Agreement of the decoder with SAEs of other seeds, and with chance."""
 
     figures = (_STABILITY, *_ABOVE.values(), _FLOOR)
+    one_hook = None
 
     def missing(self, ctx: MetricContext) -> str | None:
         """Say that it needs SAEs to compare with."""

@@ -68,6 +68,7 @@ class TargetedPerturbation(ConceptMetric):
     """What switching off a concept's latents does to its own probe and to the others'."""
 
     figures = (*_TPP.values(), _MEAN, _ACCURACY)
+    one_hook = "it takes latents off the activation that its probes read"
 
     def compute(self, ctx: MetricContext) -> Findings:
         """Measure; the table `tpp` has a row for each concept."""

@@ -102,7 +102,7 @@ def _ranking(
 ) -> Float[Tensor, " n_latents"]:
     """Variance between the attribute's values less the most between another attribute's."""
     rows = np.array([i for i, fact in enumerate(facts) if fact.question.entity in entities])
-    z = exchanger.latents(rows)
+    z = exchanger.latents(torch.as_tensor(rows, device=exchanger.device))
     value = {(f.question.entity, f.question.attribute): f.question.answer.strip() for f in facts}
     names = sorted({fact.question.attribute for fact in facts})
     found = {}

@@ -98,11 +98,16 @@ def ravel(
     pairs = _all_pairs(known, train, test, config, seed)
     if not pairs:
         return RavelResult({}, (), {}, len(known.facts), known.n_asked, _why_not(known))
-    exchanger = Exchanger(model, sae, site.hook_name, known, keep_error=config.keep_error)
     tables = {arm: _Table(known, sorted(test), len(pairs)) for arm in ARMS}
     sizes: dict[str, dict[str, int]] = {"learned": {}, "selected": {}}
-    with progress.task("ravel", total=len(pairs), unit="attributes") as task:
+    most = {attribute: _most_runs(*both, config) for attribute, both in pairs.items()}
+    with progress.task("ravel", total=sum(most.values()), unit="pairs") as task:
+        exchanger = Exchanger(
+            model, sae, site.hook_name, known, keep_error=config.keep_error, task=task
+        )
         for column, (attribute, (to_fit, to_test)) in enumerate(pairs.items()):
+            task.note(attribute=attribute)
+            before = exchanger.n_answered
             masks = {
                 "learned": learned_mask(exchanger, to_fit, config, seed=seed),
                 "selected": selected_mask(exchanger, to_fit, known.facts, attribute, train, config),
@@ -111,7 +116,7 @@ def ravel(
                 tables[arm].add(column, to_test, exchanger.right(to_test, rule))
             for arm, mask in masks.items():
                 sizes[arm][attribute] = int(mask.sum())
-            task.advance()
+            task.advance(most[attribute] - (exchanger.n_answered - before))
     arms = {arm: table.arm(seed=seed) for arm, table in tables.items()}
     return RavelResult(arms, tuple(pairs), sizes, len(known.facts), known.n_asked)
 
@@ -120,9 +125,15 @@ def _rules(exchanger: Exchanger, masks: dict[str, torch.Tensor]) -> dict[str, Ru
     return {
         **{arm: exchanger.masked(mask.float()) for arm, mask in masks.items()},
         "reconstructed": exchanger.masked(torch.zeros_like(masks["learned"], dtype=torch.float32)),
-        "full": lambda _base, source: source,
-        "none": lambda base, _source: base,
+        "full": lambda _base, source: exchanger.activations(source),
+        "none": lambda base, _source: exchanger.activations(base),
     }
+
+
+def _most_runs(fit: list[Pair], measured: list[Pair], config: RavelConfig) -> int:
+    """Pairs that an attribute takes: to learn a mask, to select one, and in every arm."""
+    n_sizes = config.max_selected.bit_length()  # 1, 2, 4, ... where so many latents are any good
+    return (config.epochs + n_sizes) * len(fit) + len(ARMS) * len(measured)
 
 
 def _all_pairs(
