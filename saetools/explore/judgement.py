@@ -34,11 +34,15 @@ _HEADLINE = {
     "utility": ("Utility (U)", "perplexity of other texts before, by that after"),
 }
 _GROUPS = {
-    "forget": "Forget questions",
-    "neighbours": "Neighbour questions",
-    "retain": "Retain questions",
+    "forget": "To be forgotten",
+    "neighbours": "Neighbours",
+    "retain": "Everything else",
 }
-_GROUP_MEANING = "answered right"
+_CURVES = {
+    "relearning": "Taught a part again",
+    "probe logistic": "A logistic probe, by layer",
+    "probe mlp": "An MLP probe, by layer",
+}
 _SHARES = {
     "efficacy": "Forgotten (E)",
     "neighbours_kept": "Neighbours kept (N)",
@@ -168,13 +172,17 @@ def _rows(content: Json) -> Iterator[dict[str, Any]]:
 
 def _cautions(content: Json) -> list[str]:
     """What a hasty reader must not miss."""
-    near = [c["name"].lower() for c in content["checks"] if c["passed"] and c["clear"] is False]
+    near = [
+        f"{c['name'].lower()} ({'passed' if c['passed'] else 'failed'})"
+        for c in content["checks"]
+        if c["clear"] is False
+    ]
     unmeasured = [c["name"].lower() for c in content["checks"] if c["figure"] and c["missing"]]
     found = []
     if near:
         found.append(
-            f"Passed, with a 95 % interval that reaches across the limit: {', '.join(near)}. "
-            "Another sample of questions may turn the verdict."
+            "So near the limit that the 95 % interval reaches across it: "
+            f"{', '.join(near)}. Another sample of questions may turn these."
         )
     if unmeasured:
         found.append(f"Not measured, and so counted as not shown: {', '.join(unmeasured)}.")
@@ -193,8 +201,9 @@ def _facts(content: Json) -> list[tuple[str, str]]:
         ("Fingerprint after", edit["model"].get("edited")),
         ("Method", edit["method"]),
         ("Seed", edit["request"].get("seed")),
-        ("Date", made.get("date")),
+        ("Date", (made.get("date") or "").replace("T", " ").replace("+00:00", " UTC") or None),
         ("Commit", (made.get("git_commit") or "")[:12] or None),
+        ("Settings", ", ".join(f"{k} {v}" for k, v in edit["config"].items()) or None),
         ("Versions", ", ".join(versions) or None),
     ]
     return [(heading, str(value)) for heading, value in pairs if value is not None]
@@ -221,20 +230,22 @@ def _compared(content: Json, models: Mapping[str, str]) -> Iterator[dict[str, An
     """Questions answered right, by group and model; shares where accuracy was not measured."""
     rows = [*_rows(content)]
     plain_accuracy = [
-        _compare(f"{label} {_GROUP_MEANING}", rows, models, name="accuracy", detail=group)
+        _compare(label, rows, models, name="accuracy", detail=group)
         for group, label in _GROUPS.items()
     ]
     shares = [
         _compare(label, rows, models, name=name, detail="") for name, label in _SHARES.items()
     ]
     found = [row for row in plain_accuracy if row] or [row for row in shares if row]
-    yield from found
+    chance = content["evaluation"]["about"].get("chance")
+    for row in found:
+        yield {**row, "chance": chance if row["label"] == _GROUPS["forget"] else None}
 
 
 def _utility(content: Json, models: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Cross-entropy on other texts: a scale of its own."""
     rows = [*_rows(content)]
-    found = _compare("Cross-entropy on other texts", rows, models, name="ce", detail="")
+    found = _compare("Cross-entropy", rows, models, name="ce", detail="")
     if found:
         yield found
 
@@ -340,7 +351,7 @@ def _curves(curves: Sequence[Json], models: Sequence[str]) -> Iterator[dict[str,
         kinds.setdefault(curve["name"].rsplit(" ", 1)[0], []).append(curve)
     for kind, some in kinds.items():
         yield {
-            "label": label_of(kind.replace(" ", "_")),
+            "label": _CURVES.get(kind, label_of(kind.replace(" ", "_"))),
             "meaning": f"{some[0]['meaning'][:1].upper()}{some[0]['meaning'][1:]}.",
             "x_title": "layer" if "layer" in some[0]["meaning"] else "step",
             "steps": False,
@@ -371,7 +382,7 @@ def _losses(losses: Sequence[Json]) -> dict[str, Any] | None:
             "series": [
                 {
                     "sae": i,
-                    "x": [*range(1, len(losses) + 1)],
+                    "x": [*range(len(losses))],
                     "y": [step.get(name) for step in losses],
                 }
                 for i, name in enumerate(names)

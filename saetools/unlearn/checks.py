@@ -201,9 +201,7 @@ class _Readings:
 
     def accuracy(self, group: str) -> _Scores:
         """Share of right answers to a group of questions."""
-        return self.scores(
-            "accuracy", detail=group, scored=f"share of {group} questions answered right"
-        )
+        return self.scores("accuracy", detail=group, scored="share of questions answered right")
 
     @property
     def usual_gap(self) -> float:
@@ -261,7 +259,7 @@ class _Readings:
             for row in self.rows(name, "edited"):
                 if name == "probability" and row.detail != "forget":
                     continue
-                label = f"{title}: {row.detail}" if row.detail else title
+                label = f"{title}: {row.detail}" if row.detail not in ("", "forget") else title
                 yield _told(label, asks, self.scores(name, detail=row.detail))
 
     def kept(self) -> Iterator[Check]:

@@ -86,13 +86,15 @@ def record_examples(
 
 
 def _spread(questions: Sequence[Question], n: int) -> tuple[Question, ...]:
-    """At most `n` questions, as many of each form, at even steps."""
+    """At most `n` questions, as many of each form, at even steps that differ from form to form."""
     by_form: dict[str, list[Question]] = {}
     for question in questions:
         by_form.setdefault(question.form, []).append(question)
     each = max(1, n // max(1, len(by_form)))
-    chosen = [some[(2 * i + 1) * len(some) // (2 * min(each, len(some)))]
-              for some in by_form.values() for i in range(min(each, len(some)))]  # fmt: skip
+    chosen = []
+    for at, some in enumerate(by_form.values()):
+        shift, taken = (at + 0.5) / len(by_form), min(each, len(some))
+        chosen += [some[int((i + shift) * len(some) / taken)] for i in range(taken)]
     return tuple(chosen[:n])
 
 

@@ -35,7 +35,7 @@ def describe_request(
         "saes": [
             {
                 "hook_name": sae.meta.get("hook_name"),
-                "n_latents": sae.n_latents,
+                "n_latents": sae.config.n_latents,
                 "fingerprint": fingerprint_weights(sae),
             }
             for sae in saes

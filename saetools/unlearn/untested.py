@@ -52,23 +52,23 @@ _NEVER = (
     ),
 )
 _MEASURES = {
-    "efficacy": "whether the questions are still answered",
-    "form_robustness": "whether all forms are forgotten alike",
-    "neighbours_kept": "neighbours",
-    "utility": "other texts",
-    "relearn_resistance": "relearning",
-    "residue": "fresh probes",
-    "privacy_leak": "membership: whether forget texts still stand out as read",
-    "forget_quality": "truth ratios beside those of a model that never knew",
-    "kl_to_oracle": "distance of all predictions to those of a model that never knew",
-    "accuracy": "plain accuracy by group of questions",
-    "truth_ratio": "truth ratios",
-    "extraction_strength": "extraction by a beginning of the text",
-    "verbatim": "verbatim continuation of forget texts",
-    "knowledge": "answers that are generated freely",
-    "in_context": "the fact put before the question",
-    "edit_norm": "size of the edit",
-    "score": "the combined score S",
+    "efficacy": "Whether the questions are still answered",
+    "form_robustness": "Whether all forms are forgotten alike",
+    "neighbours_kept": "Neighbours",
+    "utility": "Other texts",
+    "relearn_resistance": "Relearning",
+    "residue": "Fresh probes",
+    "privacy_leak": "Membership: whether forget texts still stand out as read",
+    "forget_quality": "Truth ratios beside those of a model that never knew",
+    "kl_to_oracle": "Distance of all predictions to those of a model that never knew",
+    "accuracy": "Plain accuracy by group of questions",
+    "truth_ratio": "Truth ratios",
+    "extraction_strength": "Extraction by a beginning of the text",
+    "verbatim": "Verbatim continuation of forget texts",
+    "knowledge": "Answers that are generated freely",
+    "in_context": "The fact put before the question",
+    "edit_norm": "Size of the edit",
+    "score": "The combined score S",
 }
 
 
@@ -80,7 +80,7 @@ def untested(report: UnlearningReport, request: Mapping[str, Any]) -> tuple[Unte
         request: from `describe_request`; {} if it is unknown.
     """
     left_out = [
-        Untested(f"{name}: {_MEASURES[name]}" if name in _MEASURES else name, why)
+        Untested(_MEASURES.get(name, name), f"{why} (`{name}`)")
         for name, why in report.missing.items()
     ]
     asked = {row.detail for row in report.rows if row.name == "forgetting"}

@@ -96,8 +96,8 @@ def _removed(checks: Sequence[Check]) -> str:
     assert read is not None, "nothing is removed unmeasured"
     assert back is not None, "nothing is removed unmeasured"
     return (
-        f"the questions are no longer answered in any form asked ({_left(left)} left), and beyond "
-        f"a model that never knew the probes that were tried read {_share(read)} and the "
+        f"the questions are no longer answered in any form asked, {_left(left)} is left; beyond a "
+        f"model that never knew, the probes that were tried read {_share(read)} and the "
         f"relearning brings back {_left(back)}, which is within the limits"
     )
 
@@ -114,7 +114,7 @@ def _cost(checks: Sequence[Check], damage: Sequence[str]) -> str:
             *([] if neighbours is None else [f"neighbours keep {_share(neighbours)}"]),
             *([] if utility is None else [_perplexing(utility)]),
         ]
-        shown = f" ({'; '.join(kept)})" if kept else ""
+        shown = f": {', '.join(kept)}" if kept else ""
         said = f"No damage beyond the limits was found{shown}."
     lacking = [
         *(["Neighbours were not measured."] if neighbours is None else []),
@@ -128,13 +128,13 @@ def _phrase(check: Check) -> str:
     value = check.decides
     assert value is not None, "a check fails by its value"
     if check.figure == "residue":
-        return f"probes still read it ({_share(value)} above a model that never knew)"
+        return f"probes still read it ({_inner(value)} above a model that never knew)"
     if check.figure == "relearn_resistance":
         return f"{_left(value)} comes back on relearning"
     if check.figure == "form_gap":
         usual = 0.0 if check.oracle is None else check.oracle.value
         more = _percent(value.value - usual)
-        return f"some forms give away {more} more than others (form gap {_share(value)})"
+        return f"some forms give away {more} more than others (form gap {_inner(value)})"
     if check.figure == "neighbours_kept":
         return f"{_left(value)} of the neighbours' knowledge is lost"
     return _perplexing(value)
@@ -156,6 +156,11 @@ def _share(one: Reading) -> str:
     if math.isnan(one.low):
         return _percent(one.value)
     return f"{_percent(one.value)} ({round(100 * one.low)} to {_percent(one.high)})"
+
+
+def _inner(one: Reading) -> str:
+    """The same where it stands in brackets already."""
+    return _share(one).replace(" (", ", ").removesuffix(")")
 
 
 def _percent(share: float) -> str:

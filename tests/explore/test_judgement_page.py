@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -243,7 +244,7 @@ def test_the_page_names_what_was_not_tested(opened: Any) -> None:
         assert one.what in text
         assert one.why in text
     assert "Quantisation" in text
-    assert "verbatim continuation of forget texts" in text
+    assert "Verbatim continuation of forget texts" in text
     assert "The forms reversed" in text, "a form that was fitted on and not asked"
 
 
@@ -273,7 +274,7 @@ def test_the_mark_of_a_limit_stands_on_the_scale_of_the_bar(opened: Any) -> None
 
 def test_a_limit_within_the_interval_is_called_out(opened: Any) -> None:
     text = opened(judgement(figures(relearn_resistance=0.805))).inner_text("main")
-    assert "reaches across the limit: taught a part again" in text
+    assert "reaches across it: taught a part again (passed)" in text
 
 
 def test_hostile_texts_stay_texts(opened: Any) -> None:
@@ -304,6 +305,32 @@ def test_nothing_is_wider_than_the_screen(opened: Any, size: tuple[int, int]) ->
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     for spilled in page.query_selector_all(".verdict, .answer, .side, .skipped, .plain-list"):
         assert spilled.evaluate("node => node.scrollWidth <= node.clientWidth + 1")
+
+
+def test_a_notice_that_sizes_settle_is_no_failure_and_an_error_is(opened: Any) -> None:
+    page = opened(judgement())
+    tell = "message => dispatchEvent(new ErrorEvent('error', {message}))"
+    page.evaluate(tell, "ResizeObserver loop completed with undelivered notifications.")
+    assert page.locator("#failure").is_hidden()
+    page.evaluate(tell, "it broke")
+    assert page.locator("#failure").is_visible()
+
+
+def test_layers_have_no_ticks_between_them(opened: Any) -> None:
+    curve = Curve("probe mlp edited", "accuracy by layer", (0.0, 1.0, 2.0), (0.1, 0.2, 0.3))
+    page = opened(judgement(replace(figures(), curves=(curve,))))
+    plot = page.locator("figure", has_text="An MLP probe, by layer")
+    below = plot.locator("text.tick[text-anchor=middle]").all_text_contents()
+    assert below == ["0", "1", "2"]
+
+
+def test_nothing_is_cut_off_on_paper(opened: Any) -> None:
+    page = opened(judgement())
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 700, "height": 1000})
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 700
+    assert page.locator(".bar").is_hidden()
 
 
 def test_a_method_without_saes_and_without_anything_else_is_shown(opened: Any) -> None:

@@ -90,7 +90,7 @@ def test_forms_and_other_measures_are_checks_that_decide_nothing():
 
 def test_the_sentence_has_the_intervals():
     sentence = give_verdict(report(width=0.05, efficacy=0.95)).sentence
-    assert "5 % (0 to 10 %) left" in sentence
+    assert "5 % (0 to 10 %) is left" in sentence
     assert "read 2 % (-3 to 7 %)" in sentence
     assert "neighbours keep 99 % (94 to 104 %)" in sentence
     open_ = give_verdict(report(width=0.05, relearn_resistance=0.7)).sentence
@@ -107,8 +107,8 @@ def test_what_was_not_tried_names_measures_forms_and_what_no_measure_tries():
     )
     request = {"forget": {"forms": {"question": 2, "reversed": 2}}}
     told = {one.what: one.why for one in untested(found, request)}
-    (why,) = (why for what, why in told.items() if what.startswith("verbatim"))
-    assert why == "no forget_texts were given"
+    verbatim = told["Verbatim continuation of forget texts"]
+    assert verbatim == "no forget_texts were given (`verbatim`)"
     assert "The forms reversed" in told
     assert "3 questions about 2 entities" in told["What nobody asked"]
     assert any("Quantisation" in what for what in told)

@@ -169,7 +169,7 @@ def test_a_judgement_is_one_json_file_with_the_latents_and_answers_before_and_af
     assert sum(c["after"] for c in content["latents"]) < sum(
         c["before"] for c in content["latents"]
     )
-    assert content["edit"]["request"]["saes"][0]["n_latents"] == sae.n_latents
+    assert content["edit"]["request"]["saes"][0]["n_latents"] == sae.config.n_latents
     (control,) = content["controls"].values()
     assert {row["name"] for row in control["rows"]} >= {"efficacy", "neighbours_kept", "utility"}
     asked = [one for one in content["examples"] if one["group"] == "forget"]

@@ -17,6 +17,6 @@ function replyBox(model, reply, answer, probability) {
   const told = answer.trim() !== "" && reply.trim().startsWith(answer.trim());
   return h("div", { class: "reply" },
     h("h4", {}, ANSWER_MODELS[model] ?? "Never knew"),
-    h("p", { class: "said" }, reply === "" ? h("span", { class: "dim" }, "(nothing)") : reply),
+    h("p", { class: "said" }, reply.trim() === "" ? h("span", { class: "dim" }, "(nothing)") : reply.trimStart()),
     h("p", { class: "meaning" }, told ? "tells it" : "does not tell it", ", probability ", exact(probability)));
 }

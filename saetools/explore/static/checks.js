@@ -32,7 +32,7 @@ function checkRow(check, heads) {
 }
 
 function outcome({ figure, passed, clear, missing }) {
-  if (!figure) return h("span", { class: "dim" }, "decides nothing");
+  if (!figure) return h("span", { class: "dim" }, "for information");
   if (passed === null) return [h("span", { class: "badge unknown" }, "? not measured"), h("span", { class: "meaning" }, missing)];
   return [h("span", { class: `badge ${passed ? "passed" : "failed"}` }, passed ? "\u2713 pass" : "\u2717 fail"),
     clear === false ? h("span", { class: "meaning" }, "the interval reaches across the limit") : null];

@@ -6,7 +6,8 @@ function showJudgement(data) {
   byId("bar-title").textContent = data.title;
   byId("verdict").classList.add(data.word.replace(" ", "-"));
   const colon = data.sentence.indexOf(":");
-  byId("verdict").append(h("p", {}, h("strong", {}, data.sentence.slice(0, colon)), data.sentence.slice(colon)));
+  byId("verdict").append(h("p", {}, h("strong", {}, data.sentence.slice(0, colon)), data.sentence.slice(colon)),
+    h("p", { class: "meaning" }, "In brackets: 95 % intervals over entities or texts. What was not tested is listed below."));
   byId("notes").hidden = data.cautions.length === 0;
   byId("notes").append(...data.cautions.map((note) => h("li", {}, note)));
   byId("facts").append(...data.facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
@@ -59,7 +60,7 @@ function showEdit({ touched, grid, changes, latents }) {
   byId("touched").append(...touched.map((fact) => h("li", {}, fact)));
   byId("weights").append(...[
     grid ? h("h3", {}, "Change by layer and matrix") : null,
-    grid ? h("p", { class: "note" }, "Norm of the change by the norm before; the darker, the more.") : null,
+    grid ? h("p", { class: "note" }, "Norm of the change by the norm before; the stronger the colour, the more.") : null,
     grid ? weightGrid(grid) : null, changesTable(changes)].filter((node) => node));
   if (latents.length) byId("latents").append(...latentsTable(latents).filter((node) => node));
 }
@@ -74,12 +75,14 @@ function allCharts({ chart, utility, curves, losses }, models) {
   byId("compared-note").textContent = "Points are values, lines their 95 % intervals over entities or texts. The arrow says which end is better for this request.";
   byId("legend").append(hueLegend(models));
   const bars = [
-    chart.length ? intervalsFigure(chart, models, { title: "Questions", domain: [0, 1], joined: true, note: "Share of questions. A dotted line is the share that a guess gets." }) : null,
+    chart.length ? intervalsFigure(chart, models, { title: "Questions answered right", domain: [0, 1], joined: true, note: "Share of questions. A dotted line is the share that a guess gets." }) : null,
     utility.length ? intervalsFigure(utility, models, { title: "Other texts", domain: intervalDomain(utility, [0, Infinity]), joined: true, note: "Nats a token; an increase of 0.05 makes a text 5 % more perplexing." }) : null,
   ].filter((one) => one);
   const lines = curves.map((curve) => seriesChart(curve, models)).filter((one) => one);
   const fit = losses ? [seriesChart(losses.curve, styleRuns(losses.names))].filter((one) => one) : [];
   byId("charts").append(...bars.map(({ node }) => node));
+  const drawn = new Set(curves.flatMap(({ series }) => series.map(({ sae }) => sae)));
+  if (lines.length) byId("curves-legend").append(hueLegend(models.filter(({ id }) => drawn.has(id))));
   byId("curves").append(...lines.map(({ node }) => node));
   byId("losses").append(...(fit.length ? [h("div", {}, hueLegend(styleRuns(losses.names)), fit[0].node)] : []));
   return [...bars, ...lines, ...fit];
