@@ -289,7 +289,9 @@ def _request(edit: Json) -> list[dict[str, Any]]:
 def _touched(edit: Json) -> list[str]:
     plan, guard, limit = edit["plan"], edit["guard"], edit["request"].get("max_perplexity_ratio")
     facts = [*plan["steps"]]
-    facts += [f"{name}: {_spelled(value)}" for name, value in edit["facts"].items()]
+    facts += [
+        f"{name.replace('_', ' ')}: {_spelled(value)}" for name, value in edit["facts"].items()
+    ]
     facts += [f"threshold {name}: {_spelled(value)}" for name, value in plan["thresholds"].items()]
     facts += [f"rejected {n:,} latents: {why}" for why, n in plan["rejected"].items() if n]
     facts += [
@@ -335,13 +337,14 @@ def _grid(changes: Sequence[Json]) -> dict[str, Any] | None:
 
 
 def _latents(content: Json) -> list[dict[str, Any]]:
-    """Latents of the plan with what became of them."""
+    """Latents of the plan with what became of them, those that fired most on forget rows first."""
     after = {(one["hook_name"], one["latent"]): one for one in content["latents"]}
     unknown = dict.fromkeys(("before", "after", "retain_before", "retain_after"))
-    return [
+    found = [
         {**unknown, **one, **after.get((one["hook_name"], one["latent"]), {})}
         for one in content["edit"]["plan"]["latents"]
     ]
+    return sorted(found, key=lambda one: -(one["before"] or 0.0))
 
 
 def _curves(curves: Sequence[Json], models: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -30,6 +30,7 @@ from saetools.unlearn.rules import VerdictRules
 from saetools.unlearn.select import read_latents
 from saetools.unlearn.untested import Untested, untested
 from saetools.unlearn.verdict import Verdict, give_verdict
+from saetools.unlearn.words import written_words
 
 __all__ = ["Judgement", "LatentChange", "judge"]
 
@@ -48,6 +49,7 @@ class LatentChange:
         after: the same in the edited model.
         retain_before: mean activation over the tokens of retain questions in the original.
         retain_after: the same in the edited model.
+        words: tokens that its decoder row writes most, by the original's unembedding.
     """
 
     hook_name: str
@@ -56,6 +58,7 @@ class LatentChange:
     after: float
     retain_before: float
     retain_after: float
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,8 @@ def _latents(
                 after=float(means["forget", "after"][one.latent]),
                 retain_before=float(means["retain", "before"][one.latent]),
                 retain_after=float(means["retain", "after"][one.latent]),
+                words=" ".join(one.words),
             )
-            for one in plan.of(hook)
+            for one in written_words(original, sae, plan.of(hook))
         ]
     return tuple(changes)

@@ -153,7 +153,7 @@ def edit(*, latents: bool = True) -> dict[str, Any]:
 def judgement(report: UnlearningReport | None = None, *, latents: bool = True) -> Judgement:
     report = report or figures()
     rules, done = VerdictRules(), edit(latents=latents)
-    change = LatentChange(HOOK, 417, 1.2345, 0.0456, 0.0678, 0.0567)
+    change = LatentChange(HOOK, 417, 1.2345, 0.0456, 0.0678, 0.0567, f"{ATTACK} blue")
     control = UnlearningReport(
         (UnlearningRow("accuracy", "edited", "forget", 0.9765, 0.95, 0.99, "lower", "right"),)
     )

@@ -169,6 +169,7 @@ def test_a_judgement_is_one_json_file_with_the_latents_and_answers_before_and_af
     assert sum(c["after"] for c in content["latents"]) < sum(
         c["before"] for c in content["latents"]
     )
+    assert all(change["words"] for change in content["latents"]), "each says what it writes"
     assert content["edit"]["request"]["saes"][0]["n_latents"] == sae.config.n_latents
     (control,) = content["controls"].values()
     assert {row["name"] for row in control["rows"]} >= {"efficacy", "neighbours_kept", "utility"}

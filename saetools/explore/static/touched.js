@@ -1,6 +1,6 @@
 // What an edit touched: weights by layer and matrix, latents before and after.
 
-const SHOWN_LATENTS = 40;
+const SHOWN_LATENTS = 20;
 
 function weightGrid({ columns, rows }) {
   const most = Math.max(...rows.flatMap(({ values }) => values.filter((value) => value !== null)), 1e-30);
@@ -19,10 +19,10 @@ function changesTable(changes) {
 
 function latentsTable(latents) {
   const heads = ["Hook", "Latent", "Writes most", "Forget before", "Forget after", "Retain before", "Retain after"];
-  const cells = latents.map((one) => [one.hook_name, one.latent, one.words, one.before, one.after, one.retain_before, one.retain_after]);
+  const cells = latents.map((one) => [one.hook_name, String(one.latent), one.words, one.before, one.after, one.retain_before, one.retain_after]);
   return [
     h("h3", {}, format.plural(latents.length, "latent"), " acted on"),
-    h("p", { class: "note" }, "Chosen because they fire on what was to be forgotten and less elsewhere, which is no proof of what they mean. Mean activation on the tokens of forget questions and of retain questions, before and after."),
+    h("p", { class: "note" }, "Chosen because they fire on what was to be forgotten and less elsewhere, which is no proof of what they mean. Those that fired most come first. Mean activation on the tokens of forget questions and of retain questions, before and after."),
     h("div", { class: "scroll-x", tabindex: "0", role: "region", "aria-label": "Latents" }, plainTable(heads, cells.slice(0, SHOWN_LATENTS))),
     cells.length > SHOWN_LATENTS ? foldedTable(`The other ${format.plural(cells.length - SHOWN_LATENTS, "latent")}`, heads, cells.slice(SHOWN_LATENTS)) : null,
   ];
