@@ -20,9 +20,9 @@ from saetools.evaluate.unlearning import (
 )
 from saetools.models import LanguageModel
 from saetools.sae import SAE
-from saetools.unlearn import Plan, PlannedLatent, Unlearned, plan_unlearning, unlearn
-from saetools.unlearn.rows import Item, rows_of
-from saetools.unlearn.select import read_latents
+from saetools.unlearn import Unlearned, plan_unlearning, unlearn
+from saetools.unlearn.control import random_latents
+from saetools.unlearn.rows import Item
 
 FIT, VALIDATE, TEST = (
     ("statement", "reversed"),
@@ -109,23 +109,13 @@ class Lab:
         model = model or self.model
         plan = None
         if setting.get("control"):
-            plan = self.control(plan_unlearning(model, method, **shared), setting["saes"])
+            plan = random_latents(
+                plan_unlearning(model, method, **shared),
+                self.model,
+                saes=shared["saes"],
+                forget=shared["forget"],
+            )
         return unlearn(model, method, plan=plan, max_perplexity_ratio=None, **shared)
-
-    def control(self, plan: Plan, hooks: Sequence[str]) -> Plan:
-        """The same plan with other latents that fire as often on the forget rows."""
-        rows = rows_of(self.model, self.asked(FIT, self.world.forget_entities))
-        latents: list[PlannedLatent] = []
-        for short in hooks:
-            hook = self.model.resolve(short)
-            rate, _ = read_latents(self.model, self.sae(short), rows, hook_name=hook)
-            taken = {one.latent for one in plan.of(hook)}
-            for one in plan.of(hook):
-                order = (rate - one.forget_rate).abs().argsort(stable=True).tolist()
-                other = next(j for j in order if j not in taken and rate[j] > 0)
-                taken.add(other)
-                latents.append(PlannedLatent(hook, other, float(rate[other]), 0.0, 0.0))
-        return plan.with_latents(tuple(latents))
 
     def measure(
         self, edited: LanguageModel, data: UnlearningData, *measures: str

@@ -10,8 +10,9 @@ from saetools.cli.output import Outcome, View
 from saetools.errors import ConfigError
 
 if TYPE_CHECKING:  # types only: `--help` must not pay for torch
-    from saetools.models import SubjectModel
-    from saetools.sae import SAE
+    from collections.abc import Iterator
+
+    from saetools.models import LanguageModel, SubjectModel
     from saetools.unlearn import Plan, Unlearned
     from saetools.unlearn.judge import Judgement
     from saetools.unlearn.recipe import UnlearnRecipe
@@ -101,7 +102,7 @@ def run_unlearn(recipe: "UnlearnRecipe", *, dry_run: bool = False) -> Outcome:
         max_perplexity_ratio=recipe.max_perplexity_ratio,
         **shared,
     )
-    judgement = _judged(recipe, model, edited, saes)
+    judgement = _judged(recipe, model, edited, shared)
     return _written(recipe, edited, judgement)
 
 
@@ -114,7 +115,7 @@ def _planned(plan: "Plan") -> Outcome:
 
 
 def _judged(
-    recipe: "UnlearnRecipe", model: "SubjectModel", edited: "Unlearned", saes: "tuple[SAE, ...]"
+    recipe: "UnlearnRecipe", model: "SubjectModel", edited: "Unlearned", shared: dict[str, Any]
 ) -> "Judgement | None":
     # heavy: torch
     from saetools.evaluate.unlearning import UnlearningData
@@ -143,8 +144,39 @@ def _judged(
         holdout_texts=texts_in(block.holdout_texts),
     )
     return judge(
-        edited, original=model, data=data, oracles=oracles, saes=saes, settings=block.settings
+        edited,
+        original=model,
+        data=data,
+        oracles=oracles,
+        controls=dict(_controls(recipe, model, edited, shared)),
+        saes=shared["saes"],
+        settings=block.settings,
     )
+
+
+def _controls(
+    recipe: "UnlearnRecipe", model: "LanguageModel", edited: "Unlearned", shared: dict[str, Any]
+) -> "Iterator[tuple[str, LanguageModel]]":
+    """Models that the edit is to be told from, by name."""
+    # heavy: torch
+    from saetools.evaluate.unlearning import random_edit
+    from saetools.models import LanguageModel
+    from saetools.unlearn import unlearn
+    from saetools.unlearn.control import random_latents
+
+    asked = recipe.evaluate.controls if recipe.evaluate else ()
+    assert isinstance(edited.model, LanguageModel), "an encoder is not judged"
+    if "random_change" in asked:
+        yield "random change of the same size", random_edit(model, edited.model, seed=recipe.seed)
+    if "random_latents" in asked:
+        plan = random_latents(
+            edited.report.plan, model, saes=shared["saes"], forget=shared["forget"]
+        )
+        other = unlearn(
+            model, recipe.method_name, plan=plan, max_perplexity_ratio=None, **shared
+        ).model
+        assert isinstance(other, LanguageModel), "the original is a language model"
+        yield "random latents", other
 
 
 def _written(
@@ -166,10 +198,12 @@ def _written(
     if judgement is None:
         text = "no evaluate block: nothing shows that anything was forgotten"
         return Outcome(f"wrote {wrote[0]}", figures, text=text, wrote=tuple(wrote))
-    wrote += [
-        judgement.save(folder / "judgement.json"),
-        judgement.save_page(folder / "report.html"),
-    ]
+    # heavy: torch
+    from saetools.explore import show_judgement
+
+    page = show_judgement(judgement, title=recipe.name, out=folder / "report.html")
+    assert page.path is not None, "a page that was given a place is written"
+    wrote += [judgement.save(folder / "judgement.json"), page.path]
     return Outcome(
         title=judgement.verdict.sentence,
         figures=figures,

@@ -28,6 +28,7 @@ _SCRIPTS = (
     "search.js",
     "frame.js",
     "state.js",
+    "download.js",
     "edits.js",
     "chart.js",
     "charts.js",

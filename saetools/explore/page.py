@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # anywidget is an extra; a type only
 __all__ = [
     "COMPARISON",
     "EVALUATION",
+    "JUDGEMENT",
     "Assets",
     "HtmlPage",
     "Page",
@@ -64,6 +65,32 @@ EVALUATION = Assets(
     "evaluation.html",
     ("theme.css", "overview.css", "narrow.css", "compare.css", "evaluation.css"),
     (*_SHARED, "reading.js", "intervals.js", "series.js", "boot.js", "evaluation.js"),
+)
+JUDGEMENT = Assets(
+    "judgement.html",
+    (
+        "theme.css",
+        "overview.css",
+        "narrow.css",
+        "compare.css",
+        "evaluation.css",
+        "judgement.css",
+        "paper.css",
+    ),
+    (
+        *_SHARED,
+        "reading.js",
+        "intervals.js",
+        "series.js",
+        "download.js",
+        "paper.js",
+        "bullet.js",
+        "checks.js",
+        "answers.js",
+        "touched.js",
+        "boot.js",
+        "judgement.js",
+    ),
 )
 _EMBED_LIMIT_BYTES = 24_000_000
 _INSTALL = (

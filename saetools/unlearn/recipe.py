@@ -106,6 +106,11 @@ class EvaluateBlock(BaseModel):
     forget_texts: ItemsBlock | None = Field(default=None, description="what the original has read")
     holdout_texts: ItemsBlock | None = Field(default=None, description="like those, never read")
     oracles: tuple[str, ...] = Field(default=(), description="models that never knew")
+    controls: tuple[Literal["random_change", "random_latents"], ...] = Field(
+        default=(),
+        description="models to tell the edit from: weights moved as far at random, and the same "
+        "edit through other latents that fire as often",
+    )
     settings: UnlearningSettings = Field(
         default=UnlearningSettings(), description="of the measures"
     )

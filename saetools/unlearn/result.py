@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class EditReport:
         losses: of the training, by step.
         facts: what else the method tells.
         guard: perplexity before and after; None for an encoder.
+        request: what was asked for, as `describe_request` tells it; {} if it is unknown.
     """
 
     method: str
@@ -62,6 +63,7 @@ class EditReport:
     losses: tuple[Mapping[str, float], ...]
     facts: Mapping[str, Any]
     guard: GuardReading | None
+    request: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def edit_norm(self) -> float:
@@ -84,6 +86,7 @@ class EditReport:
             "losses": [dict(step) for step in self.losses],
             "facts": dict(self.facts),
             "guard": guard,
+            "request": dict(self.request),
         }
 
 

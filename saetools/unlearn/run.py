@@ -14,6 +14,7 @@ from saetools.sae import SAE
 from saetools.unlearn.base import METHODS, Job, Material, Method, checked_saes
 from saetools.unlearn.guard import check_guard
 from saetools.unlearn.plan import Plan
+from saetools.unlearn.request import describe_request
 from saetools.unlearn.result import EditReport, Unlearned, copied, weight_changes
 from saetools.unlearn.rows import Item, check_apart, rows_of
 
@@ -92,6 +93,9 @@ def unlearn(
         losses=fit.losses,
         facts=fit.facts,
         guard=guard,
+        request=describe_request(
+            forget, retain, saes=saes, seed=seed, max_perplexity_ratio=max_perplexity_ratio
+        ),
     )
     return Unlearned(edited, report, fit.adapter)
 

@@ -8,34 +8,28 @@ The rules are `VerdictRules`, and all that is decided is decided in `give_verdic
   min_resistance` beyond an oracle; the form gap is no more than `max_form_gap` above the oracles'.
 - **suppressed**: all else: it is not told, and at least one way to it is open or was not tried.
 
-Damage is said in the same sentence. **No verdict speaks of what was not measured**: another probe,
-another attack, another form may find what these did not.
+Damage is said in the same sentence, and every figure with its 95 % interval. **No verdict speaks of
+what was not measured**: another probe, another attack, another form may find what these did not.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from saetools.evaluate.unlearning import UnlearningReport, UnlearningRow
+from saetools.evaluate.unlearning import UnlearningReport
+from saetools.unlearn.checks import Check, Reading, deciding, make_checks
+from saetools.unlearn.rules import VerdictRules
 
 __all__ = ["Verdict", "VerdictRules", "give_verdict"]
 
 Word = Literal["removed", "suppressed", "not removed"]
 
-
-class VerdictRules(BaseModel):
-    """What a verdict rests on; fractions from 0 to 1."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    min_efficacy: float = Field(default=0.9, description="E: least share that must be gone")
-    max_residue: float = Field(default=0.1, description="most that probes may read above an oracle")
-    min_resistance: float = Field(default=0.8, description="L: least resistance to relearning")
-    max_form_gap: float = Field(default=0.2, description="most form gap above the oracles'")
-    min_neighbours: float = Field(default=0.9, description="N: least that neighbours must keep")
-    min_utility: float = Field(default=0.95, description="U: least that other texts must keep")
+_UNTRIED = {
+    "residue": "probes",
+    "relearn_resistance": "relearning",
+    "form_gap": "other forms",
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,7 @@ class Verdict:
 
     Args:
         word: removed, suppressed or not removed.
-        sentence: the same with the reasons and the damage.
+        sentence: the same with the reasons and the damage, figures with 95 % intervals.
         open: ways by which it is still reached, a phrase each.
         unknown: what was not measured.
         damage: what the edit cost, a phrase each; () if nothing passed the limits.
@@ -59,81 +53,115 @@ class Verdict:
 
 def give_verdict(report: UnlearningReport, rules: VerdictRules | None = None) -> Verdict:
     """Judge a report by the rules above; what it lacks counts against "removed"."""
-    rules = rules or VerdictRules()
-    efficacy = _first(report, "efficacy")
-    found, unknown = _ways(report, rules)
-    damage = _damage(report, rules)
-    if efficacy is None:
+    checks = make_checks(report, rules or VerdictRules())
+    efficacy = deciding(checks, "efficacy")
+    found, unknown = _ways(checks)
+    damage = tuple(_phrase(check) for check in checks if _failed(check) and check.role == "cost")
+    if efficacy.decides is None:
         word: Word = "not removed"
         why = "whether the questions are still answered was not measured"
-    elif efficacy.value < rules.min_efficacy:
+    elif not efficacy.passed:
         word = "not removed"
-        why = f"{_percent(1 - efficacy.value)} of what was known is still answered"
+        why = f"{_left(efficacy.decides)} of what was known is still answered"
     elif found or unknown:
         word = "suppressed"
         lacks = [f"{', '.join(unknown)} not measured"] if unknown else []
-        why = f"the questions are no longer answered, but {'; '.join([*found, *lacks])}"
+        reasons = "; ".join([*found, *lacks])
+        why = (
+            f"the questions are no longer answered ({_left(efficacy.decides)} left), but {reasons}"
+        )
     else:
         word = "removed"
-        why = (
-            "the questions are no longer answered in any form asked, and neither the probes nor "
-            "the relearning that were tried find more than in a model that never knew"
-        )
-    cost = f" Damage: {'; '.join(damage)}." if damage else " No damage beyond the limits was found."
-    if efficacy is not None and _first(report, "neighbours_kept") is None:
-        cost += " Neighbours were not measured."
-    sentence = f"{word.capitalize()}: {why}.{cost}"
-    return Verdict(word, sentence, tuple(found), tuple(unknown), tuple(damage))
+        why = _removed(checks)
+    sentence = f"{word.capitalize()}: {why}. {_cost(checks, damage)}"
+    return Verdict(word, sentence, found, unknown, damage)
 
 
-def _ways(report: UnlearningReport, rules: VerdictRules) -> tuple[list[str], list[str]]:
+def _failed(check: Check) -> bool:
+    return check.passed is False
+
+
+def _ways(checks: Sequence[Check]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Ways that are still open, and those that nobody tried."""
-    found: list[str] = []
-    unknown: list[str] = []
-    residue = _first(report, "residue")
-    if residue is None:
-        unknown.append("probes")
-    elif residue.value > rules.max_residue:
-        found.append(
-            f"probes still read it ({_percent(residue.value)} above a model that never knew)"
-        )
-    resistance = _first(report, "relearn_resistance")
-    if resistance is None:
-        unknown.append("relearning")
-    elif resistance.value < rules.min_resistance:
-        found.append(f"{_percent(1 - resistance.value)} comes back on relearning")
-    gap = _first(report, "form_gap")
-    if gap is None:
-        unknown.append("other forms")
+    every = [deciding(checks, figure) for figure in _UNTRIED]
+    found = tuple(_phrase(check) for check in every if _failed(check))
+    return found, tuple(_UNTRIED[check.figure] for check in every if check.decides is None)
+
+
+def _removed(checks: Sequence[Check]) -> str:
+    left, read, back = (
+        deciding(checks, figure).decides for figure in ("efficacy", "residue", "relearn_resistance")
+    )
+    assert left is not None, "nothing is removed unmeasured"
+    assert read is not None, "nothing is removed unmeasured"
+    assert back is not None, "nothing is removed unmeasured"
+    return (
+        f"the questions are no longer answered in any form asked, {_left(left)} is left; beyond a "
+        f"model that never knew, the probes that were tried read {_share(read)} and the "
+        f"relearning brings back {_left(back)}, which is within the limits"
+    )
+
+
+def _cost(checks: Sequence[Check], damage: Sequence[str]) -> str:
+    """The damage, or what says that there is none."""
+    neighbours, utility = (
+        deciding(checks, figure).decides for figure in ("neighbours_kept", "utility")
+    )
+    if damage:
+        said = f"Damage: {'; '.join(damage)}."
     else:
-        usual = [row.value for row in report.rows if _is_oracle(row, "form_gap")]
-        excess = gap.value - (sum(usual) / len(usual) if usual else 0.0)
-        if excess > rules.max_form_gap:
-            found.append(f"some forms give away {_percent(excess)} more than others")
-    return found, unknown
-
-
-def _damage(report: UnlearningReport, rules: VerdictRules) -> list[str]:
-    found = []
-    neighbours, utility = _first(report, "neighbours_kept"), _first(report, "utility")
-    if neighbours is not None and neighbours.value < rules.min_neighbours:
-        found.append(f"{_percent(1 - neighbours.value)} of the neighbours' knowledge is lost")
-    if utility is not None and utility.value < rules.min_utility:
-        found.append(f"other texts are {1 / max(utility.value, 1e-9):.3g} times as perplexing")
-    return found
-
-
-def _first(report: UnlearningReport, name: str) -> UnlearningRow | None:
-    """The edited model's figure, nan counted as not measured."""
-    rows: Sequence[UnlearningRow] = [
-        row for row in report.rows if (row.name, row.model) == (name, "edited")
+        kept = [
+            *([] if neighbours is None else [f"neighbours keep {_share(neighbours)}"]),
+            *([] if utility is None else [_perplexing(utility)]),
+        ]
+        shown = f": {', '.join(kept)}" if kept else ""
+        said = f"No damage beyond the limits was found{shown}."
+    lacking = [
+        *(["Neighbours were not measured."] if neighbours is None else []),
+        *(["Other texts were not measured."] if utility is None else []),
     ]
-    return next((row for row in rows if row.value == row.value), None)
+    return " ".join([said, *lacking])
 
 
-def _is_oracle(row: UnlearningRow, name: str) -> bool:
-    return row.name == name and row.model.startswith("oracle")
+def _phrase(check: Check) -> str:
+    """What a check that failed says."""
+    value = check.decides
+    assert value is not None, "a check fails by its value"
+    if check.figure == "residue":
+        return f"probes still read it ({_inner(value)} above a model that never knew)"
+    if check.figure == "relearn_resistance":
+        return f"{_left(value)} comes back on relearning"
+    if check.figure == "form_gap":
+        usual = 0.0 if check.oracle is None else check.oracle.value
+        more = _percent(value.value - usual)
+        return f"some forms give away {more} more than others (form gap {_inner(value)})"
+    if check.figure == "neighbours_kept":
+        return f"{_left(value)} of the neighbours' knowledge is lost"
+    return _perplexing(value)
+
+
+def _perplexing(utility: Reading) -> str:
+    """U as times of the perplexity before; its ends change places."""
+    times = [f"{1 / max(end, 1e-9):.3g}" for end in (utility.value, utility.high, utility.low)]
+    ends = "" if math.isnan(utility.low) else f" ({times[1]} to {times[2]})"
+    return f"other texts are {times[0]}{ends} times as perplexing"
+
+
+def _left(gone: Reading) -> str:
+    """What a share leaves of the whole."""
+    return _share(Reading(1 - gone.value, 1 - gone.high, 1 - gone.low))
+
+
+def _share(one: Reading) -> str:
+    if math.isnan(one.low):
+        return _percent(one.value)
+    return f"{_percent(one.value)} ({round(100 * one.low)} to {_percent(one.high)})"
+
+
+def _inner(one: Reading) -> str:
+    """The same where it stands in brackets already."""
+    return _share(one).replace(" (", ", ").removesuffix(")")
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{round(100 * share)} %"

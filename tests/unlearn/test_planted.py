@@ -15,7 +15,8 @@ from saetools.evaluate.unlearning import (
     UnlearningSettings,
     evaluate_unlearning,
 )
-from saetools.unlearn import judge, unlearn
+from saetools.unlearn import judge, plan_unlearning, unlearn
+from saetools.unlearn.control import random_latents
 from saetools.unlearn.rows import rows_of
 from saetools.unlearn.select import read_latents
 
@@ -145,18 +146,19 @@ def test_an_sae_of_the_first_model_serves_later_requests_when_asked_to(
     assert twice.model.fingerprint != once.model.fingerprint
 
 
-def test_a_judgement_is_one_page_and_one_json_file_with_the_latents_before_and_after(
+def test_a_judgement_is_one_json_file_with_the_latents_and_answers_before_and_after(
     planted, oracle, forget, retain, data, sae_at, tmp_path: Path
 ):
     sae = sae_at("resid_post.0")
-    edited = unlearn(
-        planted, "crisp", forget=forget, retain=retain, saes=[sae], k=10, n_steps=10, lr=1e-3
-    )
+    shared = {"forget": forget, "retain": retain, "saes": [sae], "k": 10, "n_steps": 10, "lr": 1e-3}
+    edited = unlearn(planted, "crisp", **shared)
+    other = random_latents(edited.report.plan, planted, saes=[sae], forget=forget)
     found = judge(
         edited,
         original=planted,
         data=data,
         oracles=[oracle],
+        controls={"random latents": unlearn(planted, "crisp", plan=other, **shared).model},
         saes=[sae],
         settings=settings(*PARTS, "relearn_resistance"),
     )
@@ -167,9 +169,25 @@ def test_a_judgement_is_one_page_and_one_json_file_with_the_latents_before_and_a
     assert sum(c["after"] for c in content["latents"]) < sum(
         c["before"] for c in content["latents"]
     )
-    page = found.save_page(tmp_path / "report.html").read_text()
-    assert found.verdict.sentence.split(":")[0] in page
-    assert "<script" not in page
-    assert "http" not in page.replace("http-equiv", "")
-    assert page.count("<svg") >= 2  # losses, and the relearning curves
+    assert all(change["words"] for change in content["latents"]), "each says what it writes"
+    assert content["edit"]["request"]["saes"][0]["n_latents"] == sae.config.n_latents
+    (control,) = content["controls"].values()
+    assert {row["name"] for row in control["rows"]} >= {"efficacy", "neighbours_kept", "utility"}
+    asked = [one for one in content["examples"] if one["group"] == "forget"]
+    assert {one["form"] for one in asked} == {q.form for q in data.forget}
+    for one in asked:
+        assert set(one["replies"]) == {"original", "edited", "oracle-0"}
+    told = [one["replies"]["original"].strip().startswith(one["answer"].strip()) for one in asked]
+    assert sum(told) > len(told) / 2, "the original knows what is to be forgotten"
     assert torch.is_grad_enabled()
+
+
+def test_random_latents_are_others_that_fire_as_often(planted, forget, retain, sae_at):
+    sae = sae_at("resid_post.0")
+    plan = plan_unlearning(planted, "crisp", forget=forget, retain=retain, saes=[sae], k=10)
+    other = random_latents(plan, planted, saes=[sae], forget=forget)
+    chosen, dealt = ({one.latent for one in p.latents} for p in (plan, other))
+    assert len(dealt) == 10
+    assert not chosen & dealt
+    rates = [sum(one.forget_rate for one in p.latents) for p in (plan, other)]
+    assert rates[1] == pytest.approx(rates[0], rel=0.5)

@@ -12,6 +12,7 @@ from saetools.cli.app import app
 from saetools.corpus import Question
 from saetools.corpus.questions import save_questions
 from saetools.errors import ConfigError, UnknownNameError
+from saetools.explore import show_judgement
 from saetools.unlearn.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +84,36 @@ def test_the_command_writes_a_model_a_page_and_one_json(written: dict, tmp_path:
     assert st.load_model(out / "model").fingerprint != st.load_model("tiny").fingerprint
     judgement = json.loads((out / "judgement.json").read_text())
     assert judgement["verdict"]["sentence"] == told["title"]
-    assert told["title"].split(":")[0] in (out / "report.html").read_text()
+    assert judgement == show_judgement(out / "judgement.json").judgement
+    assert (
+        show_judgement(out / "judgement.json", title="tiny").html
+        == (out / "report.html").read_text()
+    )
+
+
+def test_a_judgement_tells_the_request_the_run_and_what_it_is_told_from(
+    written: dict, tmp_path: Path
+):
+    written["evaluate"]["controls"] = ["random_change"]
+    written["evaluate"]["settings"]["measures"] = ["accuracy"]
+    result = CliRunner().invoke(app, ["unlearn", save(written, tmp_path), "--seed", "5"])
+    assert result.exit_code == 0, result.output
+    judgement = json.loads((tmp_path / "out" / "judgement.json").read_text())
+    request = judgement["edit"]["request"]
+    assert request["seed"] == judgement["made"]["seed"] == 5
+    assert request["forget"]["entities"] == ["Zed"]
+    assert request["forget"]["samples"] == ["Zed went to the house"]
+    assert request["retain"]["n_questions"] == request["retain"]["n_entities"] == 3
+    assert judgement["made"]["packages"]["torch"]
+    (control,) = judgement["controls"].values()
+    assert {row["name"] for row in control["rows"]} == {"accuracy", "exact_match", "probability"}
+
+
+def test_controls_through_latents_need_latents(written: dict, tmp_path: Path):
+    written["evaluate"]["controls"] = ["random_latents"]
+    result = CliRunner().invoke(app, ["unlearn", save(written, tmp_path)])
+    assert result.exit_code == 1
+    assert "without a latent" in result.output
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(written: dict, tmp_path: Path):

@@ -51,8 +51,6 @@ class Edits {
   }
 
   download() {
-    const url = URL.createObjectURL(new Blob([this.csv()], { type: "text/csv" }));
-    h("a", { href: url, download: "names.csv" }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10000);
+    download("names.csv", "text/csv", this.csv());
   }
 }

@@ -27,6 +27,7 @@ function drawSeries(lines, { label, xTitle, steps }, width, height) {
   const useLog = !steps && first > 0 && last / first > 8;
   const x = (useLog ? logScale : linearScale)([first, last], [box.left, box.right]);
   if (first >= 1) x.format = format.short;
+  if (!steps && ends.every(Number.isInteger)) x.ticks = wholeTicks(x.ticks);
   const y = linearScale([Math.min(0, ...all.map((p) => p.value)), Math.max(...all.map((p) => p.value)) * 1.06 || 1], [box.bottom, box.top]);
   for (const point of all) Object.assign(point, { px: x(point.n), py: y(point.value) });
   const svg = chartSvg(width, height, `${label} of ${format.plural(lines.length, "SAE")}`,
@@ -37,6 +38,11 @@ function drawSeries(lines, { label, xTitle, steps }, width, height) {
   return withReading(svg, lines, (point) => [
     `${label} ${format.figure(point.value)}`, point.run.name,
     steps ? `${format.figure(point.from)} to ${format.figure(point.to)}` : `at ${format.figure(point.n)}`]);
+}
+
+// Between two layers or two steps there is none.
+function wholeTicks(ticks) {
+  return (n) => ticks(n).filter(Number.isInteger);
 }
 
 function linePath(points) {
