@@ -208,6 +208,17 @@ def test_sixteen_bit_sources_give_the_step_of_the_same_numbers(
     torch.testing.assert_close(found, wanted, atol=1e-6 if tight else 5e-3, rtol=1e-6)
 
 
+def test_parts_of_different_precision_add_up_in_that_of_the_weights() -> None:
+    part = _busy_gradient().sums[0]
+    some = SomeRows(torch.tensor([2, 6]), torch.full((2, D), 1e-3))
+    narrow = RowGradient((part._replace(source=part.source.bfloat16()),), (some,))
+    found = narrow.block(0, 7, like=torch.empty(7, D))
+    assert found.dtype == torch.float32
+    assert torch.equal(found[6], some.rows[1])
+    wanted = RowGradient((part,), (some,)).block(0, 7, like=torch.empty(7, D))
+    torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.2)
+
+
 def test_a_shadow_of_another_shape_is_named() -> None:
     W = torch.zeros(F, D)
     good, settings = _gradient(1, torch.float32), AdamSettings(lr=1.0, step=1)

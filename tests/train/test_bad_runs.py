@@ -48,8 +48,8 @@ def test_divergence_keeps_the_last_good_checkpoint_and_names_the_step(
 ) -> None:
     adam_step = state.RowAdam.step
 
-    def breaking(self, sae, gradients, *, lr):  # type: ignore[no-untyped-def]
-        adam_step(self, sae, gradients, lr=1e30 if self.n_steps_done == 12 else lr)
+    def breaking(self, sae, gradients, *, lr, **more):  # type: ignore[no-untyped-def]
+        adam_step(self, sae, gradients, lr=1e30 if self.n_steps_done == 12 else lr, **more)
 
     monkeypatch.setattr(state.RowAdam, "step", breaking)
     with pytest.raises(

@@ -80,8 +80,8 @@ def test_a_transcoder_of_another_width_is_refused(make_store: StoreMaker) -> Non
         train(sae, _store(make_store), SHORT)
 
 
-def test_a_transcoder_is_not_evaluated_as_if_it_reconstructed_its_input(
+def test_a_transcoder_that_does_not_say_what_it_reads_is_not_evaluated(
     make_store: StoreMaker,
 ) -> None:
-    with pytest.raises(ConfigError, match=r"reconstructs blocks\.0\.hook_mlp_out and not what it"):
+    with pytest.raises(ConfigError, match="the SAE reads an unknown hook"):
         evaluate(_built("transcoder", {}), _store(make_store))

@@ -51,17 +51,17 @@ class RowGradient(NamedTuple):
         """Rows `start` to `stop` (excluded) as a fresh tensor of the dtype and device of `like`."""
         out: Tensor | None = None
         for part in self.sums:
-            added = _summed(part, start, stop)
+            added = _summed(part, start, stop).to(like.dtype)  # a sum of 16-bit rows has 16 bits
             out = added if out is None else out.add_(added)
         if self.whole is not None:
-            added = self.whole[start:stop]
+            added = self.whole[start:stop].to(like.dtype)
             out = added.clone() if out is None else out.add_(added)
         if out is None:
             out = torch.zeros_like(like[start:stop])
         for latents, rows in self.some:
             first, end = torch.searchsorted(latents, latents.new_tensor([start, stop])).tolist()
-            out.index_add_(0, latents[first:end] - start, rows[first:end])
-        return out.to(like.dtype)
+            out.index_add_(0, latents[first:end] - start, rows[first:end].to(like.dtype))
+        return out
 
     def scaled(self, factor: Tensor | float) -> "RowGradient":
         """The gradient of `factor` times the loss."""
